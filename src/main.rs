@@ -1,0 +1,3 @@
+//! The `pantala` program.
+
+fn main() {}

@@ -1,0 +1,88 @@
+//! Every bound of the engine in one place. What happens at each bound stands beside it.
+
+use super::Span;
+
+/// Unacknowledged QoS 1/2 messages towards one client at most. Packet ids are 16 bits and 0 is reserved.
+pub const INFLIGHT_MAX: u16 = 65_535;
+/// The largest remaining length that MQTT can express. [MQTT 2.2.3], 1.5.5 in 5.0
+pub const REMAINING_LENGTH_MAX: u32 = 268_435_455;
+/// Frames from this size on are referenced by each subscriber's output instead of copied into it.
+pub const SHARE_FROM_BYTES: usize = 16 << 10;
+/// Timers handled in one turn of a core at most; the rest fires in the next.
+pub const TIMERS_PER_TURN: usize = 1_024;
+/// Retained messages that one core sends to another per request; the subscriber's core asks for more when it has room.
+pub const REPLAY_CHUNK: usize = 64;
+
+/// What to do with a message for a queue that is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Drop the message that waits longest and queue the new one.
+    DropOldest,
+    /// Drop the new message.
+    #[default]
+    DropNewest,
+    /// Close the client's connection; a session that nobody is connected to drops the new message.
+    Disconnect,
+}
+
+/// Bounds that an operator can set. `[limits]` and `[session]` in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Whole MQTT packets from clients; a larger one closes its connection with 0x95 before its body is read.
+    pub packet_bytes_max: u32,
+    /// The same until CONNECT is accepted.
+    pub connect_bytes_max: u32,
+    /// Time for a connection to send its whole CONNECT; then it is closed.
+    pub connect_timeout: Span,
+    /// Levels in a topic name or filter; a deeper one is refused like an invalid one.
+    pub topic_levels_max: u16,
+    /// Subscriptions of one session; more are refused with 0x97 (0x80 in 3.1.1).
+    pub subscriptions_max: u32,
+    /// Unacknowledged messages towards one client, when the client does not ask for fewer; further ones are queued.
+    pub inflight_max: u16,
+    /// Unreleased QoS 2 (and, in 5.0, unacknowledged QoS 1) messages from one client: the Receive Maximum that a 5.0
+    /// client is told. A client that exceeds it is disconnected with 0x93.
+    pub receive_max: u16,
+    /// Messages in one session's queue; at the bound `overflow` decides.
+    pub queue_messages_max: u32,
+    /// Bytes in one session's queue; at the bound `overflow` decides.
+    pub queue_bytes_max: u64,
+    /// What happens when the queue is full.
+    pub overflow: Overflow,
+    /// Bytes waiting for one client's socket. At the bound its QoS 0 messages are dropped, QoS 1 and 2 wait in its queue,
+    /// and no further packet of that client is read until it takes its responses.
+    pub output_bytes_max: usize,
+    /// Retained messages on one core; at the bound a new topic is not retained (0x97).
+    pub retained_messages_max: u32,
+    /// Bytes of retained topics and payloads on one core; as above.
+    pub retained_bytes_max: u64,
+    /// Longest time that a session without a connection is kept; what 3.1.1 sessions get. `None`: for ever.
+    pub session_expiry_max: Option<Span>,
+    /// Sessions on one core; at the bound a new client is refused with 0x97 (0x03 in 3.1.1).
+    pub sessions_max: u32,
+    /// Longest keep-alive; a 5.0 client that asks for more is told this one. 0: no bound.
+    pub keep_alive_max_s: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            packet_bytes_max: 16 << 20,
+            connect_bytes_max: 256 << 10,
+            connect_timeout: Span::from_secs(10),
+            topic_levels_max: 128,
+            subscriptions_max: 100_000,
+            inflight_max: 1_024,
+            receive_max: 1_024,
+            queue_messages_max: 100_000,
+            queue_bytes_max: 64 << 20,
+            overflow: Overflow::DropNewest,
+            output_bytes_max: 1 << 20,
+            retained_messages_max: 10_000_000,
+            retained_bytes_max: 4 << 30,
+            session_expiry_max: Some(Span::from_secs(7 * 86_400)),
+            sessions_max: 10_000_000,
+            keep_alive_max_s: 0,
+        }
+    }
+}

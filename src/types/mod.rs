@@ -1,0 +1,19 @@
+//! The words that every layer uses: identifiers, time, maps with a seed, bounds, the shared message.
+//!
+//! Invariant: nothing here reads a clock, draws randomness it was not given, or touches the outside world.
+
+mod ids;
+pub mod limits;
+mod map;
+mod message;
+mod slab;
+mod time;
+mod wheel;
+
+pub use ids::{ConnKey, PacketId, SHARDS_MAX, SessionKey, ShardId, ShardSet};
+pub use limits::Limits;
+pub use map::{HashSeed, Map, Rng, Set};
+pub use message::{Message, QoS};
+pub use slab::{Key, Slab};
+pub use time::{Now, Span};
+pub use wheel::{TICK, Wheel};
