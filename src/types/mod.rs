@@ -13,7 +13,7 @@ mod wheel;
 pub use ids::{ConnKey, PacketId, SHARDS_MAX, SessionKey, ShardId, ShardSet};
 pub use limits::Limits;
 pub use map::{HashSeed, Map, Rng, Set};
-pub use message::{Message, QoS};
+pub use message::{Delivery, Message, QoS};
 pub use slab::{Key, Slab};
 pub use time::{Now, Span};
 pub use wheel::{TICK, Wheel};
