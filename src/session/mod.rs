@@ -1,1 +1,141 @@
-//! session
+//! One client: what it asked for, what it owes, what it is owed.
+//!
+//! Plain state with the standard's rules; the engine decides when to use it and owns all sessions of a core.
+//! Invariant: nothing here sends, reads a clock, or knows another session.
+
+pub mod connect;
+mod inbound;
+mod outbound;
+mod packet_id;
+mod queue;
+mod violation;
+
+pub use inbound::{AckKind, Acks, Owed, Unreleased};
+pub use outbound::{Awaiting, Outbound, Resend};
+pub use packet_id::PacketIds;
+pub use queue::{Pushed, Queue, Queued};
+pub use violation::Violation;
+
+use crate::codec::{ReasonCode, SubscriptionOptions, Version};
+use crate::types::{ConnKey, HashSeed, Map, Now, Span};
+use connect::{Terms, Will};
+
+/// What exists only while a client is connected.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub conn: ConnKey,
+    /// The protocol version it speaks.
+    pub version: Version,
+    /// The output refused a message: nothing more is offered until it has drained.
+    pub blocked: bool,
+    /// When the last packet came.
+    pub heard: Now,
+    /// The longest silence allowed. [MQTT-3.1.2-22]
+    pub silence: Option<Span>,
+    /// The largest packet that the client takes. [MQTT-3.1.2-24]
+    pub packet_bytes_max: u32,
+    /// Published when the client vanishes. [MQTT-3.1.2-8]
+    pub will: Option<Box<Will>>,
+    /// Acknowledgements that have to wait.
+    pub acks: Acks<ReasonCode>,
+}
+
+/// Whether a client is connected, and what goes with it.
+#[derive(Debug)]
+pub enum Presence {
+    /// It is.
+    Here(Link),
+    /// It is not.
+    Away {
+        /// Since when.
+        since: Now,
+        /// Its will, while the Will Delay Interval runs, and when that is over. [MQTT-3.1.3-9]
+        will: Option<(Now, Box<Will>)>,
+    },
+}
+
+/// A subscription as its session keeps it; the trie holds the copy that is matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// QoS, No Local, Retain As Published, Retain Handling.
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier; 0 for none.
+    pub id: u32,
+}
+
+/// The state of a session. [MQTT 4.1]
+#[derive(Debug)]
+pub struct Session {
+    /// Under which it is kept. [MQTT-3.1.3-2]
+    pub client_id: Box<str>,
+    /// Connected or not.
+    pub presence: Presence,
+    /// How long it outlives its connection; `None` for ever.
+    pub expiry: Option<Span>,
+    /// By filter, in full with its `$share` prefix.
+    pub subscriptions: Map<Box<str>, Subscription>,
+    /// Sent and not acknowledged.
+    pub outbound: Outbound,
+    /// Not sent yet.
+    pub queue: Queue,
+    /// QoS 2 messages taken and not released.
+    pub unreleased: Unreleased,
+    /// Messages that this client did not get because of a bound.
+    pub dropped: u64,
+}
+
+impl Session {
+    /// A session that nobody is connected to yet.
+    pub fn new(client_id: &str, now: Now, seed: HashSeed) -> Self {
+        Self {
+            client_id: client_id.into(),
+            presence: Presence::Away { since: now, will: None },
+            expiry: Some(Span(0)),
+            subscriptions: seed.map(),
+            outbound: Outbound::default(),
+            queue: Queue::default(),
+            unreleased: Unreleased::new(seed.set()),
+            dropped: 0,
+        }
+    }
+
+    /// Begins a connection on the terms that were settled. What is in flight is to be sent again first.
+    pub fn open(&mut self, conn: ConnKey, now: Now, terms: Terms) {
+        self.expiry = terms.expiry;
+        self.outbound.resume(terms.receive_maximum);
+        self.presence = Presence::Here(Link {
+            conn,
+            version: terms.version,
+            blocked: false,
+            heard: now,
+            silence: terms.silence,
+            packet_bytes_max: terms.packet_bytes_max,
+            will: terms.will,
+            acks: Acks::default(),
+        });
+    }
+
+    /// The connection, while there is one.
+    #[inline]
+    pub fn link(&self) -> Option<&Link> {
+        match &self.presence {
+            Presence::Here(link) => Some(link),
+            Presence::Away { .. } => None,
+        }
+    }
+
+    /// The connection, to change it.
+    #[inline]
+    pub fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.presence {
+            Presence::Here(link) => Some(link),
+            Presence::Away { .. } => None,
+        }
+    }
+
+    /// Whether it ends with its connection, so that nothing needs to be kept for later.
+    pub fn ephemeral(&self) -> bool {
+        self.expiry == Some(Span(0))
+    }
+}

@@ -1,0 +1,184 @@
+//! CONNECT: what a client asks for, what it gets, and how it is told. [MQTT 3.1, 3.2]
+
+use crate::codec::{ConnAck, Connect, ConnectReturn, Property, PropertiesBuf, Packet, ReasonCode, Version};
+use crate::topic::TopicName;
+use crate::types::{Delivery, Limits, Message, Now, Span};
+use bytes::BytesMut;
+
+/// Session Expiry Interval that means "never". [MQTT 3.1.2.11.2]
+const NEVER_S: u32 = u32::MAX;
+
+/// Whose session a CONNECT asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity<'a> {
+    /// The client named itself.
+    Given(&'a str),
+    /// The client wants to be named. [MQTT-3.1.3-6]
+    Assign,
+    /// An empty client id where the protocol version or a kept session demands one. [MQTT-3.1.3-8] in 3.1.1
+    Refused,
+}
+
+impl<'a> Identity<'a> {
+    /// Reads the client id by the rules of the client's protocol version.
+    pub fn of(connect: &Connect<'a>) -> Self {
+        match (connect.client_id, connect.version) {
+            ("", Version::V5) => Self::Assign,
+            ("", Version::V311) if connect.clean_start => Self::Assign,
+            ("", _) => Self::Refused,
+            (id, _) => Self::Given(id),
+        }
+    }
+}
+
+/// The client id that a session is kept under.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientId<'a> {
+    /// Not empty, unless the client is to be refused for it.
+    pub text: &'a str,
+    /// The broker chose it.
+    pub assigned: bool,
+}
+
+/// A message to publish when the client vanishes. [MQTT 3.1.2.5]
+#[derive(Clone, Debug)]
+pub struct Will {
+    /// What to publish. Its time of reception is set when it is.
+    pub message: Message,
+    /// How long to wait for the client to come back. [MQTT-3.1.3-9]
+    pub delay: Span,
+}
+
+/// What a client gets: its wishes within the broker's bounds.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The protocol version to speak.
+    pub version: Version,
+    /// Whether to begin a new session.
+    pub clean_start: bool,
+    /// How long the session outlives its connection; `None` for ever.
+    pub expiry: Option<Span>,
+    /// The longest silence of the client, half as long again as its keep alive; `None` for any. [MQTT-3.1.2-22]
+    pub silence: Option<Span>,
+    /// Unacknowledged QoS 1 and 2 messages that the client takes.
+    pub receive_maximum: u16,
+    /// The largest packet that the client takes.
+    pub packet_bytes_max: u32,
+    /// Published when the client vanishes.
+    pub will: Option<Box<Will>>,
+}
+
+impl Terms {
+    /// Settles what the client asked for.
+    ///
+    /// # Errors
+    /// The reason to refuse the connection with.
+    pub fn settle(connect: &Connect<'_>, client: ClientId<'_>, now: Now, limits: &Limits) -> Result<Self, ReasonCode> {
+        if client.text.is_empty() {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        let properties = &connect.properties;
+        if properties.authentication_method().is_some() {
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        let asked = match connect.version {
+            Version::V5 => properties.session_expiry_interval().unwrap_or(0),
+            Version::V31 | Version::V311 if connect.clean_start => 0,
+            Version::V31 | Version::V311 => NEVER_S,
+        };
+        let keep_alive_s = keep_alive_s(connect, limits);
+        Ok(Self {
+            version: connect.version,
+            clean_start: connect.clean_start,
+            expiry: session_expiry(asked, limits),
+            silence: (keep_alive_s > 0).then(|| Span::from_millis(u64::from(keep_alive_s) * 1_500)),
+            receive_maximum: properties
+                .receive_maximum()
+                .map_or(limits.inflight_max, |asked| asked.get().min(limits.inflight_max)),
+            packet_bytes_max: properties.maximum_packet_size().map_or(u32::MAX, |size| size.get()),
+            will: will(connect, now, limits)?.map(Box::new),
+        })
+    }
+
+    /// Whether the session ends with its connection.
+    pub fn ephemeral(&self) -> bool {
+        self.expiry == Some(Span(0))
+    }
+}
+
+/// How long a session is kept that asked for `asked_s` seconds; `None` for ever.
+pub fn session_expiry(asked_s: u32, limits: &Limits) -> Option<Span> {
+    let asked = (asked_s != NEVER_S).then(|| Span::from_secs(u64::from(asked_s)));
+    match (asked, limits.session_expiry_max) {
+        (Some(asked), Some(cap)) => Some(asked.min(cap)),
+        (asked, cap) => asked.or(cap),
+    }
+}
+
+/// The keep alive to hold the client to.
+fn keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
+    match (connect.version, limits.keep_alive_max_s, connect.keep_alive_s) {
+        // Only 5.0 can tell the client that its wish was changed.
+        (Version::V5, cap, asked) if cap > 0 && (asked == 0 || asked > cap) => cap,
+        (_, _, asked) => asked,
+    }
+}
+
+fn will(connect: &Connect<'_>, now: Now, limits: &Limits) -> Result<Option<Will>, ReasonCode> {
+    let Some(will) = &connect.will else { return Ok(None) };
+    let topic =
+        TopicName::parse(will.topic, limits.topic_levels_max).map_err(|_| ReasonCode::TopicNameInvalid)?;
+    let mut properties = BytesMut::new();
+    will.properties.forward(&mut properties);
+    let delivery = Delivery {
+        qos: will.qos,
+        retain: will.retain,
+        received: now,
+        expiry: will.properties.message_expiry_interval().map(|secs| Span::from_secs(u64::from(secs))),
+    };
+    Ok(Some(Will {
+        message: Message::new(topic.as_str(), &properties, will.payload, delivery),
+        delay: Span::from_secs(u64::from(will.properties.will_delay_interval().unwrap_or(0))),
+    }))
+}
+
+/// Writes the CONNACK that accepts a client. [MQTT-3.2.0-1]
+pub fn accept(
+    connect: &Connect<'_>,
+    client: ClientId<'_>,
+    terms: &Terms,
+    session_present: bool,
+    limits: &Limits,
+    out: &mut BytesMut,
+) {
+    let mut properties = PropertiesBuf::default();
+    if terms.version == Version::V5 {
+        let granted = terms.expiry.map_or(NEVER_S, |span| u32::try_from(span.as_secs()).unwrap_or(NEVER_S));
+        if granted != connect.properties.session_expiry_interval().unwrap_or(0) {
+            properties.push(Property::SessionExpiryInterval(granted));
+        }
+        properties.push(Property::ReceiveMaximum(limits.receive_max));
+        properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+        if client.assigned {
+            properties.push(Property::AssignedClientIdentifier(client.text));
+        }
+        let keep_alive_s = keep_alive_s(connect, limits);
+        if keep_alive_s != connect.keep_alive_s {
+            properties.push(Property::ServerKeepAlive(keep_alive_s));
+        }
+        properties.push(Property::SharedSubscriptionAvailable(false));
+    }
+    let accepted = ConnAck { session_present, code: 0, properties: properties.as_properties() };
+    Packet::ConnAck(accepted).encode(terms.version, out);
+}
+
+/// Writes the CONNACK that refuses a client, in the words of its protocol version.
+pub fn refuse(version: Version, reason: ReasonCode, out: &mut BytesMut) {
+    let properties = PropertiesBuf::default();
+    let code = match version {
+        Version::V5 => reason as u8,
+        Version::V31 | Version::V311 => ConnectReturn::from(reason) as u8,
+    };
+    let refused = ConnAck { session_present: false, code, properties: properties.as_properties() };
+    Packet::ConnAck(refused).encode(version, out);
+}

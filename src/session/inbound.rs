@@ -1,0 +1,142 @@
+//! Messages from one client: QoS 2 identifiers that are not released yet, and acknowledgements that leave in the
+//! order of their PUBLISHes even when some have to wait. [MQTT-4.6.0-2], [MQTT-4.6.0-3]
+
+use crate::types::{PacketId, Set};
+use std::collections::VecDeque;
+
+/// Which packet acknowledges a PUBLISH.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckKind {
+    /// PUBACK, for QoS 1.
+    PubAck,
+    /// PUBREC, for QoS 2.
+    PubRec,
+}
+
+/// An acknowledgement that the client is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owed<R> {
+    /// The PUBLISH's packet id.
+    pub packet_id: PacketId,
+    /// PUBACK or PUBREC.
+    pub kind: AckKind,
+    /// What to say in it.
+    pub reason: R,
+}
+
+/// Acknowledgements that wait: for what they promise to be true, or for an earlier one that does.
+/// Empty, and without memory, while nothing has to wait.
+#[derive(Debug)]
+pub struct Acks<R> {
+    /// With whether each is ready.
+    waiting: VecDeque<(Owed<R>, bool)>,
+    /// The number of the first that waits.
+    first: u64,
+}
+
+impl<R> Default for Acks<R> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), first: 0 }
+    }
+}
+
+impl<R> Acks<R> {
+    /// Queues an acknowledgement; `ready` when it waits only for those before it. Returns the number to hand to
+    /// [`Acks::complete`].
+    pub fn push(&mut self, owed: Owed<R>, ready: bool) -> u64 {
+        self.waiting.push_back((owed, ready));
+        self.first + self.waiting.len() as u64 - 1
+    }
+
+    /// What this acknowledgement promises is true now.
+    pub fn complete(&mut self, number: u64) {
+        let entry = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some((_, ready)) = entry.and_then(|at| self.waiting.get_mut(at)) {
+            *ready = true;
+        }
+    }
+
+    /// The next acknowledgement that may leave.
+    pub fn pop(&mut self) -> Option<Owed<R>> {
+        let (_, true) = self.waiting.front()? else { return None };
+        self.first += 1;
+        self.waiting.pop_front().map(|(owed, _)| owed)
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits: a new one that is ready may leave at once.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// Packet ids of QoS 2 messages that the client published and has not released by PUBREL. Part of the session: they
+/// outlive the connection. [MQTT-4.3.3-10], [MQTT-4.3.3-12]
+#[derive(Debug)]
+pub struct Unreleased(Set<PacketId>);
+
+impl Unreleased {
+    /// None.
+    pub fn new(set: Set<PacketId>) -> Self {
+        Self(set)
+    }
+
+    /// Notes a PUBLISH; false when it is a repetition of a message that was already taken.
+    pub fn received(&mut self, id: PacketId) -> bool {
+        self.0.insert(id)
+    }
+
+    /// PUBREL came; false for an id that is not known.
+    pub fn released(&mut self, id: PacketId) -> bool {
+        self.0.remove(&id)
+    }
+
+    /// How many are not released.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether all are released.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::HashSeed;
+
+    #[test]
+    fn acknowledgements_leave_in_the_order_of_their_publishes() {
+        let mut acks = Acks::default();
+        let owed = |id| Owed { packet_id: PacketId::new(id).unwrap(), kind: AckKind::PubAck, reason: () };
+        let first = acks.push(owed(1), false);
+        acks.push(owed(2), true);
+        let third = acks.push(owed(3), false);
+        assert_eq!(acks.pop(), None);
+        acks.complete(third);
+        assert_eq!(acks.pop(), None, "the first still waits");
+        acks.complete(first);
+        acks.complete(first);
+        assert_eq!(std::iter::from_fn(|| acks.pop()).map(|o| o.packet_id.get()).collect::<Vec<_>>(), [1, 2, 3]);
+        let fourth = acks.push(owed(4), false);
+        acks.complete(first);
+        assert_eq!(acks.pop(), None, "a number means one acknowledgement for ever");
+        acks.complete(fourth);
+        assert!(acks.pop().is_some() && acks.is_empty());
+    }
+
+    #[test]
+    fn a_repeated_qos_2_publish_is_known_until_released_mqtt_4_3_3_10() {
+        let mut unreleased = Unreleased::new(HashSeed(1).set());
+        let id = PacketId::new(9).unwrap();
+        assert!(unreleased.received(id) && !unreleased.received(id));
+        assert!(unreleased.released(id) && !unreleased.released(id));
+        assert!(unreleased.received(id), "the id may be used again");
+    }
+}

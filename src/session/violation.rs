@@ -1,0 +1,67 @@
+//! What a peer did against the protocol, with the standard's clause, and what it is told.
+//!
+//! Clause ids are 5.0's; where 3.1.1 numbers the same rule differently, the text is the same.
+
+use crate::codec::{DecodeError, ReasonCode};
+use crate::topic::BadTopic;
+
+/// A fault of the peer that ends its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Bytes that are no MQTT packet.
+    #[error(transparent)]
+    Malformed(#[from] DecodeError),
+    /// A topic name that is none.
+    #[error("PUBLISH: {0}")]
+    TopicName(BadTopic),
+    /// A second CONNECT on one connection.
+    #[error("second CONNECT [MQTT-3.1.0-2]")]
+    ConnectTwice,
+    /// Something before CONNECT.
+    #[error("first packet is not CONNECT [MQTT-3.1.0-1]")]
+    NotConnect,
+    /// A packet that only a server sends.
+    #[error("packet that only a server sends [MQTT 2.1.2]")]
+    ServerPacket,
+    /// AUTH without an authentication method.
+    #[error("AUTH without Authentication Method in CONNECT [MQTT-4.12.0-1]")]
+    UnexpectedAuth,
+    /// More unacknowledged messages than the server takes.
+    #[error("more than Receive Maximum messages in flight [MQTT-3.3.4-7]")]
+    ReceiveMaximum,
+    /// A Topic Alias above the server's Topic Alias Maximum.
+    #[error("Topic Alias above the server's maximum [MQTT-3.3.2-9]")]
+    TopicAlias,
+    /// An empty topic name without a Topic Alias.
+    #[error("empty topic name without Topic Alias [MQTT-3.3.2-8]")]
+    NoTopic,
+    /// A client that names subscriptions.
+    #[error("Subscription Identifier in a PUBLISH from a client [MQTT-3.3.4-6]")]
+    SubscriptionIdentifier,
+    /// A session that was to end with its connection cannot be prolonged.
+    #[error("Session Expiry Interval in DISCONNECT after 0 in CONNECT [MQTT-3.14.2-2]")]
+    ExpiryFromZero,
+    /// Shared subscriptions with No Local.
+    #[error("No Local on a shared subscription [MQTT-3.8.3-4]")]
+    NoLocalShared,
+}
+
+impl Violation {
+    /// What a 5.0 client is told.
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Self::Malformed(error) => error.reason(),
+            Self::TopicName(_) => ReasonCode::TopicNameInvalid,
+            Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
+            Self::TopicAlias => ReasonCode::TopicAliasInvalid,
+            Self::ConnectTwice
+            | Self::NotConnect
+            | Self::ServerPacket
+            | Self::UnexpectedAuth
+            | Self::NoTopic
+            | Self::SubscriptionIdentifier
+            | Self::ExpiryFromZero
+            | Self::NoLocalShared => ReasonCode::ProtocolError,
+        }
+    }
+}
