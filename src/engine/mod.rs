@@ -1,1 +1,217 @@
-//! engine
+//! Everything one core decides, with no way to touch the outside world except [`Effects`].
+//!
+//! Runs on: the owning core only. Never shared, never locked.
+//! Invariant: nothing here awaits, blocks, reads a clock, or draws randomness it was not given.
+//! Start reading at [`Engine::packet`]; `publish.rs` holds the way of a message.
+//! Tests: `tests/sim` drives several engines from one seed.
+
+mod acknowledge;
+mod connect;
+mod counters;
+mod effects;
+mod fanout;
+mod frames;
+mod interest;
+mod peer;
+mod publish;
+mod pump;
+mod remote;
+mod replay;
+mod retain;
+mod subscribe;
+mod tick;
+
+pub use counters::{Counters, Dropped, Report};
+pub use effects::{CloseReason, Effects, Note, Null};
+pub use peer::{PeerMessage, RetainedFetch};
+
+use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
+use crate::session::{Session, Violation};
+use crate::topic::{MatchCache, Trie};
+use crate::types::{ConnKey, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
+use bytes::{Bytes, BytesMut};
+use frames::Frames;
+use interest::Interest;
+use replay::Replays;
+use retain::Retention;
+
+/// What an engine is told once.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Which core it is.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// The operator's bounds.
+    pub limits: Limits,
+    /// The same for all cores: they have to agree on who keeps which topic's retained message.
+    pub seed: HashSeed,
+}
+
+/// One core's sessions, subscriptions and retained messages, and all decisions about them.
+///
+/// Invariant: `conns[slot]` names a session exactly while that session's [`crate::session::Link`] names the slot.
+/// Invariant: every filter of every session's `subscriptions` is in `trie` for that session, and nothing else is.
+#[derive(Debug)]
+pub struct Engine {
+    setup: Setup,
+    sessions: Slab<SessionKey, Session>,
+    by_client: Map<Box<str>, SessionKey>,
+    /// By connection slot: its generation and the session that it serves.
+    conns: Vec<Option<(u32, SessionKey)>>,
+    trie: Trie,
+    cache: MatchCache,
+    interest: Interest,
+    retention: Retention,
+    replays: Replays,
+    timers: Wheel<(Now, SessionKey)>,
+    due: Vec<(Now, SessionKey)>,
+    /// Clients to disconnect once the message in hand is delivered: their queues are full.
+    evict: Vec<SessionKey>,
+    frames: Frames,
+    /// Where responses are put together.
+    response: BytesMut,
+    counters: Counters,
+    gauges: Gauges,
+}
+
+/// Sums over all sessions, kept as they change so that a report need not visit every session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gauges {
+    connected: u64,
+    subscriptions: u64,
+    queued_messages: u64,
+    queued_bytes: u64,
+}
+
+impl Engine {
+    /// An engine without sessions.
+    pub fn new(setup: Setup) -> Self {
+        Self {
+            sessions: Slab::new(),
+            by_client: setup.seed.map(),
+            conns: Vec::new(),
+            trie: Trie::new(setup.seed),
+            cache: MatchCache::new(setup.seed),
+            interest: Interest::new(&setup),
+            retention: Retention::new(&setup),
+            replays: Replays::new(setup.seed),
+            timers: Wheel::default(),
+            due: Vec::new(),
+            evict: Vec::new(),
+            frames: Frames::default(),
+            response: BytesMut::new(),
+            counters: Counters::default(),
+            gauges: Gauges::default(),
+            setup,
+        }
+    }
+
+    /// Handles one whole packet of a connection whose CONNECT was accepted. `shared` is the memory that the frame's body
+    /// lies in, when that holds this packet alone: a large payload is then referenced instead of copied.
+    pub fn packet(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        frame: Frame<'_>,
+        shared: Option<&Bytes>,
+        fx: &mut impl Effects,
+    ) {
+        // A packet that came in the same read as the one for which the connection was closed.
+        let Some(key) = self.session_of(conn) else { return };
+        self.counters.packets_in += 1;
+        if let Err(violation) = self.dispatch(now, conn, key, frame, shared, fx) {
+            self.violated(now, conn, violation, fx);
+        }
+        self.evict(now, fx);
+    }
+
+    fn dispatch(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        key: SessionKey,
+        frame: Frame<'_>,
+        shared: Option<&Bytes>,
+        fx: &mut impl Effects,
+    ) -> Result<(), Violation> {
+        let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) else { return Ok(()) };
+        link.heard = now;
+        let version = link.version;
+        if frame.packet_type() == Some(PacketType::Publish) {
+            let publish = Publish::decode(frame.first, frame.body, version)?;
+            return self.on_publish(now, key, &publish, shared, fx);
+        }
+        match codec::decode(frame, version)? {
+            Packet::PubAck(ack) => self.on_puback(now, key, ack, fx),
+            Packet::PubRec(ack) => self.on_pubrec(now, key, ack, fx),
+            Packet::PubRel(ack) => self.on_pubrel(key, ack, fx),
+            Packet::PubComp(ack) => self.on_pubcomp(now, key, ack, fx),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, key, &subscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(conn, key, &unsubscribe, fx),
+            Packet::PingReq => self.respond(conn, version, &Packet::PingResp, fx),
+            Packet::Disconnect(disconnect) => return self.on_disconnect(now, conn, key, &disconnect, fx),
+            Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
+            Packet::Connect(_) => return Err(Violation::ConnectTwice),
+            Packet::Publish(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => return Err(Violation::ServerPacket),
+        }
+        Ok(())
+    }
+
+    /// Handles bytes that are no MQTT packet: the connection is closed.
+    pub fn malformed(&mut self, now: Now, conn: ConnKey, error: DecodeError, fx: &mut impl Effects) {
+        self.violated(now, conn, error.into(), fx);
+        self.evict(now, fx);
+    }
+
+    /// Goes on sending to a client whose output refused a message and has drained to half of its bound since.
+    pub fn writable(&mut self, now: Now, conn: ConnKey, fx: &mut impl Effects) {
+        let Some(key) = self.session_of(conn) else { return };
+        if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
+            link.blocked = false;
+        }
+        self.pump(now, key, fx);
+    }
+
+    /// Ends a turn: what was put together over its packets goes out. Call it before the links are flushed.
+    pub fn turn_end(&mut self, fx: &mut impl Effects) {
+        self.retention.acknowledge(fx);
+        self.interest.acknowledge(&self.retention, fx);
+    }
+
+    /// What this core holds, and what happened.
+    pub fn report(&self) -> Report {
+        Report {
+            counters: self.counters,
+            connected: self.gauges.connected,
+            sessions: self.sessions.len() as u64,
+            subscriptions: self.gauges.subscriptions,
+            retained_messages: self.retention.index.len() as u64,
+            retained_bytes: self.retention.index.bytes(),
+            queued_messages: self.gauges.queued_messages,
+            queued_bytes: self.gauges.queued_bytes,
+        }
+    }
+
+    fn session_of(&self, conn: ConnKey) -> Option<SessionKey> {
+        let &(generation, key) = self.conns.get(conn.slot as usize)?.as_ref()?;
+        (generation == conn.generation).then_some(key)
+    }
+
+    /// Sends a response that is not worth keeping.
+    fn respond(
+        &mut self,
+        conn: ConnKey,
+        version: codec::Version,
+        packet: &Packet<'_>,
+        fx: &mut impl Effects,
+    ) {
+        self.response.clear();
+        packet.encode(version, &mut self.response);
+        fx.send(conn, &self.response);
+    }
+}

@@ -8,12 +8,14 @@ mod inbound;
 mod outbound;
 mod packet_id;
 mod queue;
+mod timers;
 mod violation;
 
 pub use inbound::{AckKind, Acks, Owed, Unreleased};
 pub use outbound::{Awaiting, Outbound, Resend};
 pub use packet_id::PacketIds;
 pub use queue::{Pushed, Queue, Queued};
+pub use timers::Due;
 pub use violation::Violation;
 
 use crate::codec::{ReasonCode, SubscriptionOptions, Version};
@@ -83,6 +85,8 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
+    /// When its timer fires, if one is armed.
+    pub timer: Option<Now>,
 }
 
 impl Session {
@@ -97,6 +101,7 @@ impl Session {
             queue: Queue::default(),
             unreleased: Unreleased::new(seed.set()),
             dropped: 0,
+            timer: None,
         }
     }
 

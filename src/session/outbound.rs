@@ -91,6 +91,19 @@ impl Outbound {
         Some(id)
     }
 
+    /// Takes a place back whose message did not go out.
+    pub fn cancel(&mut self, id: PacketId) {
+        if let Some(Some(_)) = self.sent.get_mut(usize::from(id.get()) - 1).map(Option::take) {
+            self.in_flight -= 1;
+            self.ids.give_back(id);
+        }
+    }
+
+    /// Whether something is to be sent again.
+    pub fn resending(&self) -> bool {
+        !self.resend.is_empty()
+    }
+
     /// The next thing to send again, unless the Receive Maximum is used up. [`Outbound::resent`] moves on.
     pub fn next_resend(&mut self) -> Option<Resend<'_>> {
         while let Some(&id) = self.resend.front() {
@@ -106,6 +119,15 @@ impl Outbound {
         let id = *self.resend.front()?;
         let kept = self.sent[usize::from(id.get()) - 1].as_ref()?.kept.as_ref()?;
         Some(Resend::Publish(id, kept))
+    }
+
+    /// The message that [`Outbound::next_resend`] named is given up.
+    pub fn cancel_resend(&mut self) {
+        if let Some(id) = self.resend.pop_front()
+            && self.sent[usize::from(id.get()) - 1].take().is_some()
+        {
+            self.ids.give_back(id);
+        }
     }
 
     /// The thing that [`Outbound::next_resend`] named went out.

@@ -1,7 +1,7 @@
 //! Messages that wait for one client: it is away, its window is full, or its socket is.
 
 use crate::types::limits::Overflow;
-use crate::types::{Limits, Message, Now, QoS};
+use crate::types::{Limits, Message, QoS};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -85,11 +85,6 @@ impl Queue {
         self.waiting.front()
     }
 
-    /// Whether the message that waits longest is past its Message Expiry Interval.
-    pub fn front_expired(&self, now: Now) -> bool {
-        self.waiting.front().is_some_and(|queued| queued.message.expired(now))
-    }
-
     /// How many messages wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
@@ -109,7 +104,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Delivery;
+    use crate::types::{Delivery, Now};
 
     fn queued(payload: &str) -> Queued {
         let delivery = Delivery { qos: QoS::AtLeastOnce, retain: false, received: Now(0), expiry: None };

@@ -41,6 +41,19 @@ pub struct Delivery {
     pub expiry: Option<Span>,
 }
 
+impl Delivery {
+    /// Whether the Message Expiry Interval is over.
+    pub fn expired(&self, now: Now) -> bool {
+        self.expiry.is_some_and(|expiry| self.received + expiry <= now)
+    }
+
+    /// The Message Expiry Interval in seconds to forward: what is left of it. [MQTT-3.3.2-6]
+    pub fn expiry_left_s(&self, now: Now) -> Option<u32> {
+        let left = Span(self.expiry?.0.saturating_sub((now - self.received).0));
+        Some(u32::try_from(left.0.div_ceil(1_000)).unwrap_or(u32::MAX))
+    }
+}
+
 /// An application message that owns its memory: one allocation, never a slice of a buffer with other packets in it,
 /// so that ten bytes do not pin sixteen thousand. Clones share that memory.
 #[derive(Clone)]
@@ -110,17 +123,6 @@ impl Message {
         (self.topic.1 + self.payload.1 + self.properties.1) as usize
     }
 
-    /// Whether its Message Expiry Interval is over.
-    pub fn expired(&self, now: Now) -> bool {
-        self.delivery.expiry.is_some_and(|expiry| self.delivery.received + expiry <= now)
-    }
-
-    /// The Message Expiry Interval in seconds to forward: what is left of it. [MQTT-3.3.2-6]
-    pub fn expiry_left_s(&self, now: Now) -> Option<u32> {
-        let left = Span(self.delivery.expiry?.0.saturating_sub((now - self.delivery.received).0));
-        Some(u32::try_from(left.0.div_ceil(1_000)).unwrap_or(u32::MAX))
-    }
-
     fn piece(&self, (at, len): (u32, u32)) -> &[u8] {
         &self.bytes[at as usize..(at + len) as usize]
     }
@@ -182,10 +184,9 @@ mod tests {
 
     #[test]
     fn expiry_counts_from_reception_mqtt_3_3_2_6() {
-        let message = Message::new("a", &[], b"", DELIVERY);
-        assert_eq!((message.expired(Now(2_499)), message.expired(Now(2_500))), (false, true));
-        assert_eq!(message.expiry_left_s(Now(500)), Some(2));
-        assert_eq!(message.expiry_left_s(Now(1_600)), Some(1));
-        assert_eq!(message.expiry_left_s(Now(9_000)), Some(0));
+        assert_eq!((DELIVERY.expired(Now(2_499)), DELIVERY.expired(Now(2_500))), (false, true));
+        assert_eq!(DELIVERY.expiry_left_s(Now(500)), Some(2));
+        assert_eq!(DELIVERY.expiry_left_s(Now(1_600)), Some(1));
+        assert_eq!(DELIVERY.expiry_left_s(Now(9_000)), Some(0));
     }
 }

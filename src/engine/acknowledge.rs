@@ -1,0 +1,102 @@
+//! PUBACK, PUBREC, PUBREL and PUBCOMP in both directions. [MQTT 3.4 to 3.7, 4.3]
+
+use super::publish::Outcome;
+use super::{Effects, Engine};
+use crate::codec::{Ack, Packet, ReasonCode, Version};
+use crate::session::{AckKind, Awaiting, Owed, Session, Violation};
+use crate::types::{Now, PacketId, SessionKey, ShardId};
+
+impl Engine {
+    /// Holds a client to the Receive Maximum that it was told; `taken` when the message is counted already.
+    /// [MQTT-3.3.4-7] Older clients were told nothing and are bounded by their 65,535 packet ids alone.
+    pub(super) fn admit(&self, key: SessionKey, taken: usize) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get(key) else { return Ok(()) };
+        let Some(link) = session.link() else { return Ok(()) };
+        let bound = if link.version.is_v5() { self.setup.limits.receive_max } else { u16::MAX };
+        let unacknowledged = session.unreleased.len() + link.acks.len() - taken;
+        if unacknowledged < usize::from(bound) { Ok(()) } else { Err(Violation::ReceiveMaximum) }
+    }
+
+    /// Acknowledges a PUBLISH: now, or when what the acknowledgement promises is true and all earlier ones have left.
+    pub(super) fn acknowledge(
+        &mut self,
+        key: SessionKey,
+        packet_id: PacketId,
+        kind: AckKind,
+        outcome: Outcome,
+        fx: &mut impl Effects,
+    ) {
+        let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) else { return };
+        let owed = Owed { packet_id, kind, reason: outcome.reason };
+        if link.acks.is_empty() && outcome.stored.is_none() {
+            return self.send_owed(key, owed, fx);
+        }
+        let number = link.acks.push(owed, outcome.stored.is_none());
+        let conn = link.conn;
+        if let Some((keeper, stored)) = outcome.stored {
+            self.retention.wait(keeper, stored, conn, number);
+        }
+    }
+
+    /// A core has stored so many of our retained messages: acknowledgements that waited for them may leave.
+    pub(super) fn retained_stored(&mut self, keeper: ShardId, number: u64, fx: &mut impl Effects) {
+        self.retention.stored(keeper, number);
+        while let Some((conn, ack)) = self.retention.next_ready(keeper) {
+            let Some(key) = self.session_of(conn) else { continue };
+            if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
+                link.acks.complete(ack);
+            }
+            while let Some(owed) =
+                self.sessions.get_mut(key).and_then(Session::link_mut).and_then(|link| link.acks.pop())
+            {
+                self.send_owed(key, owed, fx);
+            }
+        }
+    }
+
+    fn send_owed(&mut self, key: SessionKey, owed: Owed<ReasonCode>, fx: &mut impl Effects) {
+        let make = match owed.kind {
+            AckKind::PubAck => Packet::PubAck,
+            AckKind::PubRec => Packet::PubRec,
+        };
+        self.respond_ack(key, make, owed.packet_id, owed.reason, fx);
+    }
+
+    pub(super) fn on_puback(&mut self, now: Now, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
+        self.settled(now, key, ack.packet_id, Awaiting::PubAck, fx);
+    }
+
+    pub(super) fn on_pubcomp(&mut self, now: Now, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
+        self.settled(now, key, ack.packet_id, Awaiting::PubComp, fx);
+    }
+
+    fn settled(&mut self, now: Now, key: SessionKey, id: PacketId, by: Awaiting, fx: &mut impl Effects) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if session.outbound.acknowledged(id, by) {
+            self.pump_if_waiting(now, key, fx);
+        }
+    }
+
+    pub(super) fn on_pubrec(&mut self, now: Now, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if ack.reason.is_error() {
+            // The client does not want the message; that is the end of it. [MQTT 4.3.3]
+            return self.settled(now, key, ack.packet_id, Awaiting::PubRec, fx);
+        }
+        let known = session.outbound.received(ack.packet_id);
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.respond_ack(key, Packet::PubRel, ack.packet_id, reason, fx);
+    }
+
+    pub(super) fn on_pubrel(&mut self, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let known = session.unreleased.released(ack.packet_id);
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.respond_ack(key, Packet::PubComp, ack.packet_id, reason, fx);
+    }
+
+    /// Whether a session's client speaks 5.0.
+    pub(super) fn version_of(&self, key: SessionKey) -> Option<Version> {
+        self.sessions.get(key)?.link().map(|link| link.version)
+    }
+}

@@ -1,0 +1,234 @@
+//! Connections come and go: CONNECT, take-over, resumption, DISCONNECT, loss. [MQTT 3.1, 3.14, 4.1]
+
+use super::{CloseReason, Effects, Engine, Note};
+use crate::codec::{Connect, Disconnect, Packet, Properties, ReasonCode};
+use crate::session::connect::{ClientId, Terms, Will, accept, refuse, session_expiry};
+use crate::session::{Presence, Session, Violation};
+use crate::types::{ConnKey, Now, SessionKey, Span};
+
+impl Engine {
+    /// Handles the CONNECT of a connection that this core owns. The connection is closed if the client is refused.
+    pub fn connect(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        connect: &Connect<'_>,
+        client: ClientId<'_>,
+        fx: &mut impl Effects,
+    ) {
+        self.counters.packets_in += 1;
+        let terms = match Terms::settle(connect, client, now, &self.setup.limits) {
+            Ok(terms) => terms,
+            Err(reason) => return self.refuse(conn, connect, client, reason, fx),
+        };
+        let known = self.by_client.get(client.text).copied();
+        if let Some(key) = known {
+            self.take_over(now, key, terms.clean_start, fx);
+        }
+        let resumed = known.filter(|&key| self.sessions.get(key).is_some());
+        if resumed.is_none() && self.sessions.len() >= self.setup.limits.sessions_max as usize {
+            return self.refuse(conn, connect, client, ReasonCode::QuotaExceeded, fx);
+        }
+        let key = resumed.unwrap_or_else(|| self.new_session(now, client.text));
+        self.response.clear();
+        accept(connect, client, &terms, resumed.is_some(), &self.setup.limits, &mut self.response);
+        fx.send(conn, &self.response);
+        fx.note(
+            conn,
+            Note::Connected {
+                client_id: client.text,
+                version: terms.version,
+                resumed: resumed.is_some(),
+            },
+        );
+        self.open(now, key, conn, terms);
+        self.pump(now, key, fx);
+        self.evict(now, fx);
+    }
+
+    fn refuse(
+        &mut self,
+        conn: ConnKey,
+        connect: &Connect<'_>,
+        client: ClientId<'_>,
+        reason: ReasonCode,
+        fx: &mut impl Effects,
+    ) {
+        self.counters.refused += 1;
+        self.response.clear();
+        refuse(connect.version, reason, &mut self.response);
+        fx.send(conn, &self.response);
+        fx.note(conn, Note::Refused { client_id: client.text, reason });
+        fx.close(conn, CloseReason::Refused);
+    }
+
+    /// Ends what another connection, or an earlier one, left under this client id. [MQTT-3.1.4-3], [MQTT-3.1.2-4]
+    fn take_over(&mut self, now: Now, key: SessionKey, clean_start: bool, fx: &mut impl Effects) {
+        if self.sessions.get(key).is_some_and(|session| session.link().is_some()) {
+            self.counters.takeovers += 1;
+            self.disconnect(now, key, Some(ReasonCode::SessionTakenOver), CloseReason::TakenOver, fx);
+        }
+        if clean_start {
+            self.end_session(now, key, fx);
+        } else if let Some(Session { presence: Presence::Away { will, .. }, .. }) = self.sessions.get_mut(key) {
+            // The client is back within its Will Delay Interval. [MQTT-3.1.3-9]
+            *will = None;
+        }
+    }
+
+    fn new_session(&mut self, now: Now, client_id: &str) -> SessionKey {
+        let key = self.sessions.insert(Session::new(client_id, now, self.setup.seed));
+        self.by_client.insert(client_id.into(), key);
+        key
+    }
+
+    fn open(&mut self, now: Now, key: SessionKey, conn: ConnKey, terms: Terms) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.open(conn, now, terms);
+        let slot = conn.slot as usize;
+        if slot >= self.conns.len() {
+            self.conns.resize(slot + 1, None);
+        }
+        self.conns[slot] = Some((conn.generation, key));
+        self.counters.connects += 1;
+        self.gauges.connected += 1;
+        self.arm(now, key);
+    }
+
+    /// Handles DISCONNECT. [MQTT-3.14.4-1] to [MQTT-3.14.4-3]
+    pub(super) fn on_disconnect(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        key: SessionKey,
+        disconnect: &Disconnect<'_>,
+        fx: &mut impl Effects,
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        if let Some(asked) = disconnect.properties.session_expiry_interval() {
+            if session.ephemeral() && asked > 0 {
+                return Err(Violation::ExpiryFromZero);
+            }
+            session.expiry = session_expiry(asked, &self.setup.limits);
+        }
+        if disconnect.reason != ReasonCode::DisconnectWithWillMessage
+            && let Some(link) = session.link_mut()
+        {
+            link.will = None;
+        }
+        fx.close(conn, CloseReason::Goodbye);
+        self.gone(now, key, fx);
+        Ok(())
+    }
+
+    /// The connection's socket was closed or failed.
+    pub fn lost(&mut self, now: Now, conn: ConnKey, fx: &mut impl Effects) {
+        if let Some(key) = self.session_of(conn) {
+            self.gone(now, key, fx);
+        }
+        self.evict(now, fx);
+    }
+
+    /// Ends a connection for what the client did. [MQTT 4.13]
+    pub(super) fn violated(&mut self, now: Now, conn: ConnKey, violation: Violation, fx: &mut impl Effects) {
+        let Some(key) = self.session_of(conn) else { return };
+        let Some(session) = self.sessions.get(key) else { return };
+        fx.note(conn, Note::Violation { client_id: &session.client_id, violation });
+        self.counters.violations += 1;
+        self.disconnect(now, key, Some(violation.reason()), CloseReason::Violation, fx);
+    }
+
+    /// Disconnects the clients whose queues overflowed, if that is what the operator wants.
+    pub(super) fn evict(&mut self, now: Now, fx: &mut impl Effects) {
+        // Their wills may fill other queues, which may be listed meanwhile.
+        while let Some(key) = self.evict.pop() {
+            self.disconnect(now, key, Some(ReasonCode::QuotaExceeded), CloseReason::QueueFull, fx);
+        }
+    }
+
+    /// Closes a session's connection from our side. 5.0 clients are told why.
+    pub(super) fn disconnect(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        reason: Option<ReasonCode>,
+        why: CloseReason,
+        fx: &mut impl Effects,
+    ) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(link) = session.link() else { return };
+        let (conn, version) = (link.conn, link.version);
+        if why != CloseReason::Violation {
+            fx.note(conn, Note::Closed { client_id: &session.client_id, why });
+        }
+        if let Some(reason) = reason.filter(|_| version.is_v5()) {
+            let disconnect = Disconnect { reason, properties: Properties::default() };
+            self.respond(conn, version, &Packet::Disconnect(disconnect), fx);
+        }
+        fx.close(conn, why);
+        self.gone(now, key, fx);
+    }
+
+    /// A session's connection is no more: its will is published or its delay begins, the session ends or its expiry
+    /// begins.
+    fn gone(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let away = Presence::Away { since: now, will: None };
+        let Presence::Here(link) = std::mem::replace(&mut session.presence, away) else { return };
+        self.conns[link.conn.slot as usize] = None;
+        self.counters.disconnects += 1;
+        self.gauges.connected -= 1;
+        let ephemeral = session.ephemeral();
+        match link.will {
+            Some(will) if will.delay == Span(0) || ephemeral => self.publish_will(now, *will, fx),
+            Some(will) => {
+                if let Some(session) = self.sessions.get_mut(key) {
+                    let due = now + will.delay;
+                    session.presence = Presence::Away { since: now, will: Some((due, will)) };
+                }
+            }
+            None => {}
+        }
+        if ephemeral {
+            self.end_session(now, key, fx);
+        } else {
+            self.arm(now, key);
+        }
+    }
+
+    /// Publishes a will. [MQTT-3.1.2-8], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
+    pub(super) fn publish_will(&mut self, now: Now, will: Will, fx: &mut impl Effects) {
+        self.counters.wills += 1;
+        let mut message = will.message;
+        message.delivery.received = now;
+        self.route_own(now, message, fx);
+    }
+
+    /// Ends a session for good: its state is forgotten, a will that waits is published. [MQTT-3.1.3-9]
+    pub(super) fn end_session(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
+        let Some(session) = self.sessions.remove(key) else { return };
+        self.by_client.remove(&session.client_id);
+        self.replays.forget(key);
+        self.gauges.subscriptions -= session.subscriptions.len() as u64;
+        self.gauges.queued_messages -= session.queue.len() as u64;
+        self.gauges.queued_bytes -= session.queue.bytes();
+        for filter in session.subscriptions.keys() {
+            self.withdraw(key, filter, fx);
+        }
+        if let Presence::Away { will: Some((_, will)), .. } = session.presence {
+            self.publish_will(now, *will, fx);
+        }
+    }
+
+    /// Ends all connections because the broker stops. Wills are not published: their subscribers are going as well.
+    pub fn shut_down(&mut self, now: Now, fx: &mut impl Effects) {
+        let connected: Vec<SessionKey> =
+            self.sessions.iter().filter(|(_, session)| session.link().is_some()).map(|(key, _)| key).collect();
+        for key in connected {
+            if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
+                link.will = None;
+            }
+            self.disconnect(now, key, Some(ReasonCode::ServerShuttingDown), CloseReason::ShuttingDown, fx);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Which core wants what: announcements to the others, and SUBACKs that wait until all have applied them.
+
+use super::retain::Retention;
+use super::{Effects, PeerMessage, Setup};
+use crate::types::{ConnKey, SessionKey, ShardId};
+use std::collections::VecDeque;
+
+/// A SUBACK that waits, and what follows it.
+#[derive(Debug)]
+pub(super) struct PendingSubAck {
+    /// Leaves when all cores have applied announcements up to this one.
+    announced: u64,
+    pub(super) conn: ConnKey,
+    pub(super) session: SessionKey,
+    pub(super) bytes: Box<[u8]>,
+}
+
+/// Announcements to the other cores and what they have applied of them, and theirs to us.
+///
+/// Invariant: `waiting` is in ascending order of `announced`.
+#[derive(Debug)]
+pub(super) struct Interest {
+    own: ShardId,
+    /// Announcements made.
+    announced: u64,
+    /// By core: how many of them it has applied.
+    applied: Box<[u64]>,
+    waiting: VecDeque<PendingSubAck>,
+    /// By core: its newest announcement that we applied, and the newest that we acknowledged.
+    theirs: Box<[(u64, u64)]>,
+    /// Acknowledgements that wait for our own retained messages to be stored.
+    barriers: VecDeque<Barrier>,
+}
+
+#[derive(Debug)]
+struct Barrier {
+    to: ShardId,
+    number: u64,
+    /// By core: how many retained messages it must have stored.
+    stored: Box<[u64]>,
+}
+
+impl Interest {
+    pub(super) fn new(setup: &Setup) -> Self {
+        let shards = usize::from(setup.shards);
+        Self {
+            own: setup.shard,
+            announced: 0,
+            applied: vec![0; shards].into(),
+            waiting: VecDeque::new(),
+            theirs: vec![(0, 0); shards].into(),
+            barriers: VecDeque::new(),
+        }
+    }
+
+    fn peers(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let own = self.own;
+        (0..).map(ShardId).take(self.applied.len()).filter(move |&peer| peer != own)
+    }
+
+    /// Tells all cores that this one has its first subscriber to a filter.
+    pub(super) fn add(&mut self, filter: &str, fx: &mut impl Effects) {
+        if self.applied.len() == 1 {
+            return;
+        }
+        self.announced += 1;
+        for peer in self.peers() {
+            fx.peer(peer, PeerMessage::InterestAdd { filter: filter.into(), number: self.announced });
+        }
+    }
+
+    /// Tells all cores that this one has no subscriber to a filter any more.
+    pub(super) fn remove(&self, filter: &str, fx: &mut impl Effects) {
+        for peer in self.peers() {
+            fx.peer(peer, PeerMessage::InterestRemove { filter: filter.into() });
+        }
+    }
+
+    /// How many announcements were made.
+    pub(super) fn announced(&self) -> u64 {
+        self.announced
+    }
+
+    /// Whether all cores have applied announcements up to `number`.
+    pub(super) fn settled(&self, number: u64) -> bool {
+        self.peers().all(|peer| self.applied[peer.index()] >= number)
+    }
+
+    /// Keeps a SUBACK until all cores know the filters that were announced so far.
+    pub(super) fn hold(&mut self, conn: ConnKey, session: SessionKey, bytes: &[u8]) {
+        let announced = self.announced;
+        self.waiting.push_back(PendingSubAck { announced, conn, session, bytes: bytes.into() });
+    }
+
+    /// A core has applied our announcements up to `number`.
+    pub(super) fn applied(&mut self, by: ShardId, number: u64) {
+        self.applied[by.index()] = number;
+    }
+
+    /// The next SUBACK that may leave.
+    pub(super) fn next_ready(&mut self) -> Option<PendingSubAck> {
+        let first = self.waiting.front()?.announced;
+        if self.settled(first) { self.waiting.pop_front() } else { None }
+    }
+
+    /// We have applied another core's announcement.
+    pub(super) fn learned(&mut self, from: ShardId, number: u64) {
+        self.theirs[from.index()].0 = number;
+    }
+
+    /// At the end of a turn: acknowledges what was learned, once for all of a core's announcements. An acknowledgement
+    /// waits until the retained messages that we sent out earlier are stored, so that whoever asks for retained messages
+    /// after its SUBACK finds all that were not sent to it live.
+    pub(super) fn acknowledge(&mut self, retention: &Retention, fx: &mut impl Effects) {
+        for peer in self.peers() {
+            let (learned, acknowledged) = &mut self.theirs[peer.index()];
+            if learned > acknowledged {
+                *acknowledged = *learned;
+                self.barriers.push_back(Barrier {
+                    to: peer,
+                    number: *learned,
+                    stored: retention.sent().into(),
+                });
+            }
+        }
+        while let Some(first) = self.barriers.front()
+            && retention.all_stored(&first.stored)
+        {
+            fx.peer(first.to, PeerMessage::InterestAck { number: first.number });
+            self.barriers.pop_front();
+        }
+    }
+}

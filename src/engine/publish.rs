@@ -1,0 +1,194 @@
+//! The way of a PUBLISH. [MQTT 3.3]
+
+use super::{Effects, Engine};
+use crate::codec::{Publish, ReasonCode};
+use crate::session::{AckKind, Violation};
+use crate::topic::TopicName;
+use crate::types::{Delivery, Message, Now, PacketId, QoS, SessionKey, ShardId, Span};
+use bytes::{Bytes, BytesMut};
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+/// Topics below this are the broker's own.
+const RESERVED: &str = "$SYS";
+
+/// A message on its way through one turn. It borrows the read buffer; what outlives the turn takes
+/// [`Publication::message`].
+pub(super) struct Publication<'a> {
+    pub(super) topic: TopicName<'a>,
+    pub(super) payload: &'a [u8],
+    /// 5.0 properties to pass on, encoded.
+    pub(super) properties: &'a [u8],
+    pub(super) delivery: Delivery,
+    /// Who published it, where No Local needs to know.
+    pub(super) publisher: Option<SessionKey>,
+    /// The memory that the payload lies in, if that holds nothing else.
+    shared: Option<&'a Bytes>,
+    message: OnceCell<Arc<Message>>,
+}
+
+impl<'a> Publication<'a> {
+    /// A message that has its own memory already.
+    pub(super) fn of(message: &'a Arc<Message>) -> Self {
+        Self {
+            topic: TopicName::trusted(message.topic()),
+            payload: message.payload(),
+            properties: message.properties(),
+            delivery: message.delivery,
+            publisher: None,
+            shared: None,
+            message: OnceCell::from(Arc::clone(message)),
+        }
+    }
+
+    /// The message in memory of its own, made on first use and shared by all who keep it.
+    pub(super) fn message(&self) -> &Arc<Message> {
+        self.message.get_or_init(|| {
+            let (topic, properties, payload) = (self.topic.as_str(), self.properties, self.payload);
+            Arc::new(match self.shared {
+                Some(frame) => Message::within(frame, topic, properties, payload, self.delivery),
+                None => Message::new(topic, properties, payload, self.delivery),
+            })
+        })
+    }
+
+    /// The payload to reference from outputs.
+    pub(super) fn payload_bytes(&self) -> Bytes {
+        self.shared.map_or_else(|| self.message().payload_bytes(), |frame| frame.slice_ref(self.payload))
+    }
+}
+
+/// What became of a message: what its acknowledgement says and waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    pub(super) reason: ReasonCode,
+    /// The core that has to store it first, and how many it will have stored then.
+    pub(super) stored: Option<(ShardId, u64)>,
+}
+
+impl Engine {
+    pub(super) fn on_publish(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        shared: Option<&Bytes>,
+        fx: &mut impl Effects,
+    ) -> Result<(), Violation> {
+        let (topic, expiry) = self.checked(publish)?;
+        self.counters.publish_in[publish.qos as usize] += 1;
+        let mut forward = BytesMut::new();
+        let properties = publish.properties.forward_raw().unwrap_or_else(|| {
+            publish.properties.forward(&mut forward);
+            &forward
+        });
+        let publication = Publication {
+            topic,
+            payload: publish.payload,
+            properties,
+            delivery: Delivery { qos: publish.qos, retain: publish.retain, received: now, expiry },
+            publisher: Some(key),
+            shared,
+            message: OnceCell::new(),
+        };
+        match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(id)) => {
+                self.admit(key, 0)?;
+                let outcome = self.route_from_client(now, &publication, fx);
+                self.acknowledge(key, id, AckKind::PubAck, outcome, fx);
+            }
+            (QoS::ExactlyOnce, Some(id)) => self.exactly_once(now, key, id, &publication, fx)?,
+            _ => {
+                self.route_from_client(now, &publication, fx);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the codec leaves to us to check.
+    fn checked<'a>(&self, publish: &Publish<'a>) -> Result<(TopicName<'a>, Option<Span>), Violation> {
+        let mut expiry = None;
+        if !publish.properties.is_empty() {
+            if publish.properties.subscription_identifiers().next().is_some() {
+                return Err(Violation::SubscriptionIdentifier);
+            }
+            // Our Topic Alias Maximum is 0.
+            if publish.properties.topic_alias().is_some() {
+                return Err(Violation::TopicAlias);
+            }
+            expiry = publish.properties.message_expiry_interval().map(|s| Span::from_secs(u64::from(s)));
+        }
+        if publish.topic.is_empty() {
+            return Err(Violation::NoTopic);
+        }
+        let topic = TopicName::parse(publish.topic, self.setup.limits.topic_levels_max)
+            .map_err(Violation::TopicName)?;
+        Ok((topic, expiry))
+    }
+
+    /// QoS 2: the first PUBLISH with an id is the message, repetitions until PUBREL are not. [MQTT-4.3.3-10]
+    fn exactly_once(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        id: PacketId,
+        publication: &Publication<'_>,
+        fx: &mut impl Effects,
+    ) -> Result<(), Violation> {
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        let mut outcome = Outcome { reason: ReasonCode::Success, stored: None };
+        if session.unreleased.received(id) {
+            self.admit(key, 1)?;
+            outcome = self.route_from_client(now, publication, fx);
+            if outcome.reason.is_error()
+                && let Some(session) = self.sessions.get_mut(key)
+            {
+                session.unreleased.released(id);
+            }
+        }
+        self.acknowledge(key, id, AckKind::PubRec, outcome, fx);
+        Ok(())
+    }
+
+    fn route_from_client(
+        &mut self,
+        now: Now,
+        publication: &Publication<'_>,
+        fx: &mut impl Effects,
+    ) -> Outcome {
+        if publication.topic.first_level() == RESERVED {
+            self.counters.dropped.reserved_topic += 1;
+            return Outcome { reason: ReasonCode::NotAuthorized, stored: None };
+        }
+        self.route(now, publication, fx)
+    }
+
+    /// Gives a message to everybody who wants it, on every core, and retains it if it is to be.
+    pub(super) fn route(
+        &mut self,
+        now: Now,
+        publication: &Publication<'_>,
+        fx: &mut impl Effects,
+    ) -> Outcome {
+        let matched = self.fan_out(now, publication, true, fx);
+        let mut outcome = Outcome {
+            reason: if matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers },
+            stored: None,
+        };
+        if publication.delivery.retain {
+            outcome.stored = self.retain(publication.message(), fx);
+        }
+        outcome
+    }
+
+    /// Publishes a message of the broker itself.
+    pub fn publish(&mut self, now: Now, message: Message, fx: &mut impl Effects) {
+        self.route_own(now, message, fx);
+        self.evict(now, fx);
+    }
+
+    /// The same within another entry point.
+    pub(super) fn route_own(&mut self, now: Now, message: Message, fx: &mut impl Effects) {
+        self.route(now, &Publication::of(&Arc::new(message)), fx);
+    }
+}

@@ -1,0 +1,45 @@
+//! What other cores say.
+
+use super::publish::Publication;
+use super::{Effects, Engine, PeerMessage};
+use crate::topic::TopicFilter;
+use crate::types::{Now, ShardId};
+use std::sync::Arc;
+
+impl Engine {
+    /// Handles one message of another core.
+    pub fn peer(&mut self, now: Now, from: ShardId, message: PeerMessage, fx: &mut impl Effects) {
+        match message {
+            PeerMessage::Publish(message) => {
+                self.fan_out(now, &Publication::of(&Arc::new(message)), false, fx);
+                self.evict(now, fx);
+            }
+            PeerMessage::InterestAdd { filter, number } => {
+                let filter = TopicFilter::trusted(&filter);
+                if self.trie.add_peer(filter, from) {
+                    self.cache.on_change(filter);
+                }
+                self.interest.learned(from, number);
+            }
+            PeerMessage::InterestRemove { filter } => {
+                let filter = TopicFilter::trusted(&filter);
+                if self.trie.remove_peer(filter, from) {
+                    self.cache.on_change(filter);
+                }
+            }
+            PeerMessage::InterestAck { number } => {
+                self.interest.applied(from, number);
+                self.release_subacks(now, fx);
+            }
+            PeerMessage::RetainedSet(message) => {
+                self.keep_retained(&Arc::new(message));
+                self.retention.stored_for(from);
+            }
+            PeerMessage::RetainedAck { number } => self.retained_stored(from, number, fx),
+            PeerMessage::RetainedFetch(fetch) => self.retained_fetch(from, fetch, fx),
+            PeerMessage::RetainedChunk { session, replay, messages, more } => {
+                self.retained_chunk(now, session, replay, messages, more, fx);
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Retained messages for a new subscription: fetched from the cores that keep them, a chunk at a time, as fast as the
+//! client takes them. A subscription to everything on a broker full of retained messages costs a chunk of memory.
+//! [MQTT 3.3.1.3, 3.8.4]
+
+use super::{Effects, Engine, PeerMessage, RetainedFetch};
+use crate::session::Queued;
+use crate::topic::{Retained, TopicFilter, TopicName, Walk};
+use crate::types::limits::REPLAY_CHUNK;
+use crate::types::{HashSeed, Map, Message, Now, QoS, SessionKey, Set, ShardId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Topics of one replay that are remembered as overtaken at most. Past it, a retained message that was replaced while the
+/// replay runs may reach the client after the one that replaced it.
+const OVERTAKEN_MAX: usize = 65_536;
+
+/// What one subscription still has to get.
+#[derive(Debug)]
+pub(super) struct Replay {
+    number: u64,
+    /// Begins once all cores have applied this announcement: after the SUBACK.
+    announced: u64,
+    filter: Box<str>,
+    qos: QoS,
+    ids: Option<Box<[u32]>>,
+    /// Cores to ask, the current one first.
+    keepers: VecDeque<ShardId>,
+    /// The last topic that the current one sent.
+    after: Option<Box<str>>,
+    /// A request is on its way.
+    asked: bool,
+    /// What it sent and the client has not taken yet.
+    chunk: VecDeque<Message>,
+    /// Topics that got a newer retained message since: what a chunk holds of them is old.
+    overtaken: Set<Box<str>>,
+}
+
+/// All replays of a core, by session, in the order of their SUBSCRIBEs.
+#[derive(Debug)]
+pub(super) struct Replays {
+    by_session: Map<SessionKey, VecDeque<Replay>>,
+    started: u64,
+}
+
+impl Replays {
+    pub(super) fn new(seed: HashSeed) -> Self {
+        Self { by_session: seed.map(), started: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_session.is_empty()
+    }
+
+    /// Whether a session still gets retained messages.
+    pub(super) fn waits(&self, key: SessionKey) -> bool {
+        !self.by_session.is_empty() && self.by_session.contains_key(&key)
+    }
+
+    /// A retained message is being delivered live: replays must not bring an older one of its topic after it.
+    pub(super) fn overtaken(&mut self, topic: &str) {
+        for replay in self.by_session.values_mut().flatten() {
+            if replay.overtaken.len() < OVERTAKEN_MAX
+                && TopicFilter::trusted(&replay.filter).matches(TopicName::trusted(topic))
+            {
+                replay.overtaken.insert(topic.into());
+            }
+        }
+    }
+
+    /// Forgets what a session that ends still had to get.
+    pub(super) fn forget(&mut self, key: SessionKey) {
+        self.by_session.remove(&key);
+    }
+
+    fn take(&mut self, key: SessionKey) -> Option<Replay> {
+        let replays = self.by_session.get_mut(&key)?;
+        let first = replays.pop_front();
+        if replays.is_empty() {
+            self.by_session.remove(&key);
+        }
+        first
+    }
+
+    fn put_back(&mut self, key: SessionKey, replay: Replay) {
+        self.by_session.entry(key).or_default().push_front(replay);
+    }
+}
+
+impl Engine {
+    /// Begins to send the retained messages that match a new subscription.
+    pub(super) fn begin_replay(&mut self, key: SessionKey, filter: TopicFilter<'_>, qos: QoS, id: u32) {
+        let keepers = if filter.has_wildcard() {
+            (0..self.setup.shards).map(ShardId).collect()
+        } else {
+            [self.retention.keeper(filter.as_str())].into()
+        };
+        self.replays.started += 1;
+        let replay = Replay {
+            number: self.replays.started,
+            announced: self.interest.announced(),
+            filter: filter.as_str().into(),
+            qos,
+            ids: (id != 0).then(|| [id].into()),
+            keepers,
+            after: None,
+            asked: false,
+            chunk: VecDeque::new(),
+            overtaken: self.setup.seed.set(),
+        };
+        self.replays.by_session.entry(key).or_default().push_back(replay);
+    }
+
+    /// Sends retained messages as far as the client takes them, and asks for more.
+    pub(super) fn replay(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
+        while let Some(mut replay) = self.replays.take(key) {
+            if !self.interest.settled(replay.announced) || !self.replay_one(now, key, &mut replay, fx) {
+                return self.replays.put_back(key, replay);
+            }
+        }
+    }
+
+    /// True when the replay is over.
+    fn replay_one(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        replay: &mut Replay,
+        fx: &mut impl Effects,
+    ) -> bool {
+        loop {
+            if !self.send_chunk(now, key, replay, fx) {
+                return false;
+            }
+            let Some(&keeper) = replay.keepers.front() else { return true };
+            if replay.asked {
+                return false;
+            }
+            if keeper == self.setup.shard {
+                let more =
+                    chunk_of(&self.retention.index, &replay.filter, replay.after.as_deref(), |message| {
+                        replay.chunk.push_back(message);
+                    });
+                replay.received(more);
+            } else {
+                replay.asked = true;
+                let (filter, after) = (replay.filter.clone(), replay.after.clone());
+                let fetch = RetainedFetch { session: key, replay: replay.number, filter, after };
+                fx.peer(keeper, PeerMessage::RetainedFetch(fetch));
+            }
+        }
+    }
+
+    /// True when the whole chunk went out.
+    fn send_chunk(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        replay: &mut Replay,
+        fx: &mut impl Effects,
+    ) -> bool {
+        while let Some(message) = replay.chunk.front() {
+            if !replay.overtaken.contains(message.topic()) {
+                let queued = Queued {
+                    message: Arc::new(message.clone()),
+                    qos: message.delivery.qos.min(replay.qos),
+                    retain: true,
+                    ids: replay.ids.clone(),
+                };
+                if !self.send_waiting(now, key, &queued, fx) {
+                    return false;
+                }
+            }
+            replay.chunk.pop_front();
+        }
+        true
+    }
+
+    /// Answers another core's request for retained messages.
+    pub(super) fn retained_fetch(&mut self, from: ShardId, fetch: RetainedFetch, fx: &mut impl Effects) {
+        let RetainedFetch { session, replay, filter, after } = fetch;
+        let mut messages = Vec::new();
+        let more =
+            chunk_of(&self.retention.index, &filter, after.as_deref(), |message| messages.push(message));
+        fx.peer(from, PeerMessage::RetainedChunk { session, replay, messages, more });
+    }
+
+    /// Takes another core's answer.
+    pub(super) fn retained_chunk(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        number: u64,
+        messages: Vec<Message>,
+        more: bool,
+        fx: &mut impl Effects,
+    ) {
+        let waiting = self.replays.by_session.get_mut(&key).and_then(VecDeque::front_mut);
+        // Otherwise the session ended meanwhile.
+        if let Some(replay) = waiting.filter(|replay| replay.number == number && replay.asked) {
+            replay.asked = false;
+            replay.chunk.extend(messages);
+            replay.received(more);
+            self.pump(now, key, fx);
+        }
+    }
+}
+
+impl Replay {
+    /// A chunk came from the current keeper: where to go on.
+    fn received(&mut self, more: bool) {
+        if more {
+            self.after = self.chunk.back().map(|last| last.topic().into());
+        } else {
+            self.after = None;
+            self.keepers.pop_front();
+        }
+    }
+}
+
+/// The next messages that match; true when there may be more.
+fn chunk_of(index: &Retained, filter: &str, after: Option<&str>, mut take: impl FnMut(Message)) -> bool {
+    let walk = index.walk(TopicFilter::trusted(filter), after, REPLAY_CHUNK, &mut |_, message| {
+        take(message.clone());
+    });
+    walk == Walk::More
+}
