@@ -1,0 +1,141 @@
+//! Entries in one vector under 32-bit numbers, and an index that finds a number by a hash.
+//!
+//! Numbers instead of pointers because there are millions of them and half the size counts. The index keeps 32 bits of
+//! each hash beside the number: growing it touches no entry, and an entry is looked at only when its hash agrees.
+//! Memory is kept for reuse when entries go.
+
+use hashbrown::HashTable;
+use std::ops::{Index, IndexMut};
+
+/// No entry. Never a number of one.
+pub(super) const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+enum Slot<T> {
+    Full(T),
+    /// The next free slot, or [`NONE`].
+    Free(u32),
+}
+
+/// Entries under numbers that stay the same until they are removed.
+#[derive(Debug)]
+pub(super) struct Arena<T> {
+    slots: Vec<Slot<T>>,
+    free: u32,
+    len: u32,
+}
+
+impl<T> Arena<T> {
+    pub(super) const fn new() -> Self {
+        Self { slots: Vec::new(), free: NONE, len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Stores an entry and says under which number.
+    ///
+    /// # Panics
+    /// At 2^32 - 1 entries.
+    pub(super) fn insert(&mut self, entry: T) -> u32 {
+        self.len += 1;
+        if let Some(slot) = self.slots.get_mut(self.free as usize) {
+            let id = self.free;
+            let Slot::Free(next) = *slot else { unreachable!("slot {id} is on the free list") };
+            self.free = next;
+            *slot = Slot::Full(entry);
+            return id;
+        }
+        let id = u32::try_from(self.slots.len())
+            .ok()
+            .filter(|&id| id != NONE)
+            .expect("fewer than 2^32 - 1 entries");
+        self.slots.push(Slot::Full(entry));
+        id
+    }
+
+    /// Takes an entry out, which must be there; its number is handed out again.
+    pub(super) fn remove(&mut self, id: u32) -> T {
+        let slot = std::mem::replace(&mut self.slots[id as usize], Slot::Free(self.free));
+        let Slot::Full(entry) = slot else { unreachable!("entry {id} was removed before") };
+        self.free = id;
+        self.len -= 1;
+        entry
+    }
+
+    /// The number of the entry behind this one, round about; `None` when there is no entry.
+    pub(super) fn next_after(&self, id: u32) -> Option<u32> {
+        let slots = u32::try_from(self.slots.len()).expect("each slot has a number");
+        let full = |&id: &u32| matches!(self.slots[id as usize], Slot::Full(_));
+        let after = id.saturating_add(1).min(slots);
+        (after..slots).chain(0..after).find(full)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        (0..).zip(&self.slots).filter_map(|(id, slot)| match slot {
+            Slot::Full(entry) => Some((id, entry)),
+            Slot::Free(_) => None,
+        })
+    }
+}
+
+impl<T> Index<u32> for Arena<T> {
+    type Output = T;
+    #[inline]
+    fn index(&self, id: u32) -> &T {
+        match &self.slots[id as usize] {
+            Slot::Full(entry) => entry,
+            Slot::Free(_) => unreachable!("entry {id} was removed"),
+        }
+    }
+}
+
+impl<T> IndexMut<u32> for Arena<T> {
+    #[inline]
+    fn index_mut(&mut self, id: u32) -> &mut T {
+        match &mut self.slots[id as usize] {
+            Slot::Full(entry) => entry,
+            Slot::Free(_) => unreachable!("entry {id} was removed"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    id: u32,
+}
+
+/// From hashes to numbers. What the hash is of, the caller knows.
+#[derive(Debug, Default)]
+pub(super) struct HashIndex(HashTable<Place>);
+
+impl HashIndex {
+    /// The number under this hash for which `is` holds. `is` sees next to nothing but the right number.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+        let kept = kept(hash);
+        self.0.find(spread(kept), |place| place.hash == kept && is(place.id)).map(|place| place.id)
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, id: u32) {
+        let hash = kept(hash);
+        self.0.insert_unique(spread(hash), Place { hash, id }, |place| spread(place.hash));
+    }
+
+    /// Removes a number, which must be there under this hash.
+    pub(super) fn remove(&mut self, hash: u64, id: u32) {
+        let entry = self.0.find_entry(spread(kept(hash)), |place| place.id == id);
+        entry.expect("an entry is indexed under its hash").remove();
+    }
+}
+
+fn kept(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
+/// The table takes the bucket from the low bits and its tag from the high ones.
+fn spread(kept: u32) -> u64 {
+    u64::from(kept) << 32 | u64::from(kept)
+}

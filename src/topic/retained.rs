@@ -1,0 +1,274 @@
+//! The retained messages that one core keeps, in the order of their topics' bytes.
+//!
+//! One ordered set, not a tree of levels: all topics below `a/b/` lie side by side, so a filter is answered by walking
+//! from one possible match to the next and skipping what lies between. Memory is that of the messages, without a map for
+//! each level, and a walk needs no state but the topic where it stopped, so it goes on correctly whatever was set or
+//! removed meanwhile.
+
+use super::{TopicFilter, TopicName, levels};
+use crate::types::Message;
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+/// Entries that a walk steps over before it searches for the next possible match from the top: about where the two
+/// cost the same.
+const STEPS_BEFORE_SEARCH: usize = 8;
+
+/// What storing a retained message changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetainedChange {
+    /// Size of the message that was replaced, as counted by [`Message::size`]; `None` when the topic had none.
+    pub old_size: Option<usize>,
+    /// Size of the message that is there now.
+    pub new_size: usize,
+}
+
+/// Whether a walk came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walk {
+    /// Every match was visited.
+    Done,
+    /// There may be more after the last one visited.
+    More,
+}
+
+/// How far one call of [`Retained::walk_some`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stint {
+    /// Messages to visit at most; at least 1.
+    pub visits_max: usize,
+    /// Topics to look at, whether they match or not; at least 1.
+    pub looks_max: usize,
+}
+
+/// Topic name to retained message.
+#[derive(Debug, Default)]
+pub struct Retained {
+    messages: BTreeSet<Stored>,
+    /// Invariant: the sum of [`Message::size`] of all messages.
+    bytes: u64,
+}
+
+/// A message, ordered and equal by its topic's bytes alone.
+#[derive(Debug)]
+struct Stored(Message);
+
+impl Stored {
+    fn topic(&self) -> &str {
+        std::str::from_utf8(&self.0.topic).expect("stored under a topic name")
+    }
+}
+
+impl Borrow<[u8]> for Stored {
+    fn borrow(&self) -> &[u8] {
+        &self.0.topic
+    }
+}
+
+impl Ord for Stored {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.topic.cmp(&other.0.topic)
+    }
+}
+
+impl PartialOrd for Stored {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Stored {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Stored {}
+
+impl Retained {
+    /// An empty index.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Keeps a message under its topic, which `name` is, in place of the one before. [MQTT-3.3.1-5]
+    pub fn set(&mut self, name: TopicName<'_>, message: Message) -> RetainedChange {
+        debug_assert_eq!(message.topic, name.as_str(), "a message is kept under its own topic");
+        let new_size = message.size();
+        let old_size = self.messages.replace(Stored(message)).map(|old| old.0.size());
+        self.bytes = self.bytes + new_size as u64 - old_size.unwrap_or(0) as u64;
+        RetainedChange { old_size, new_size }
+    }
+
+    /// Takes a topic's message out.
+    pub fn remove(&mut self, name: TopicName<'_>) -> Option<Message> {
+        let Stored(message) = self.messages.take(name.as_str().as_bytes())?;
+        self.bytes -= message.size() as u64;
+        Some(message)
+    }
+
+    /// The message of one topic.
+    pub fn exact(&self, name: TopicName<'_>) -> Option<&Message> {
+        self.messages.get(name.as_str().as_bytes()).map(|stored| &stored.0)
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Bytes of all messages, as counted by [`Message::size`].
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Visits the messages that a filter matches, in order, `limit` (at least 1) at most, beginning after the topic that
+    /// the walk before this one visited last. That topic need not be there any more. Looks at as many topics as it takes;
+    /// see [`walk_some`](Self::walk_some).
+    pub fn walk(
+        &self,
+        filter: TopicFilter<'_>,
+        after: Option<&str>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, &Message),
+    ) -> Walk {
+        let stint = Stint { visits_max: limit, looks_max: usize::MAX };
+        self.walk_some(filter, after, stint, visit).map_or(Walk::Done, |_| Walk::More)
+    }
+
+    /// The same with bounded work. A filter like `+/+/x` can look at every topic and match none, so a walk may stop
+    /// between matches: returns the topic after which to go on, or `None` when every match was visited.
+    pub fn walk_some(
+        &self,
+        filter: TopicFilter<'_>,
+        after: Option<&str>,
+        stint: Stint,
+        visit: &mut dyn FnMut(&str, &Message),
+    ) -> Option<&str> {
+        if !filter.has_wildcard() {
+            let name = TopicName::trusted(filter.as_str());
+            let message = self.exact(name).filter(|_| after.is_none_or(|after| after < name.as_str()));
+            message.into_iter().for_each(|message| visit(name.as_str(), message));
+            return None;
+        }
+        let mut target = literal_prefix(filter.as_str()).as_bytes().to_vec();
+        let mut from = Bound::Included(target.as_slice());
+        if let Some(after) = after.map(str::as_bytes).filter(|&after| after >= target.as_slice()) {
+            from = Bound::Excluded(after);
+        }
+        let mut entries = self.messages.range::<[u8], _>((from, Bound::Unbounded));
+        let (mut visits, mut looks, mut steps) = (0, 0, 0);
+        while let Some(stored) = entries.next() {
+            let key = stored.0.topic.as_ref();
+            looks += 1;
+            let skipping = steps > 0 && key < target.as_slice();
+            let fit = if skipping { Fit::NotBeforeTarget } else { fit(filter.as_str(), key, &mut target) };
+            match fit {
+                Fit::Matches => {
+                    visit(stored.topic(), &stored.0);
+                    visits += 1;
+                    steps = 0;
+                }
+                Fit::NotBeforeTarget if !skipping => steps = 1,
+                Fit::NotBeforeTarget if steps < STEPS_BEFORE_SEARCH => steps += 1,
+                Fit::NotBeforeTarget => {
+                    entries = self
+                        .messages
+                        .range::<[u8], _>((Bound::Included(target.as_slice()), Bound::Unbounded));
+                    steps = 0;
+                }
+                Fit::NoMore => return None,
+            }
+            if visits >= stint.visits_max || looks >= stint.looks_max {
+                return Some(stored.topic());
+            }
+        }
+        None
+    }
+}
+
+/// How a stored topic stands to a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Matches,
+    /// It does not match, and neither does any topic between it and the target.
+    NotBeforeTarget,
+    /// Neither it nor any topic after it matches.
+    NoMore,
+}
+
+/// What all matches of a filter begin with.
+fn literal_prefix(filter: &str) -> &str {
+    let wildcard = memchr::memchr2(b'+', b'#', filter.as_bytes()).unwrap_or(filter.len());
+    let prefix = &filter[..wildcard];
+    // `a/#` matches `a` as well.
+    if filter[wildcard..].starts_with('#') { prefix.strip_suffix('/').unwrap_or(prefix) } else { prefix }
+}
+
+/// Compares a topic with a filter; where it does not match, sets the target to the least text after it that could.
+fn fit(filter: &str, key: &[u8], target: &mut Vec<u8>) -> Fit {
+    // `$` is the least character of the names that a leading wildcard does not match. [MQTT-4.7.2-1]
+    if key[0] == b'$' && matches!(filter.as_bytes()[0], b'+' | b'#') {
+        set(target, &[b"%"]);
+        return Fit::NotBeforeTarget;
+    }
+    let mut wanted = levels(filter).peekable();
+    // Where the level to compare begins; one after the key's end when there are no more.
+    let mut at = 0;
+    while let Some(level) = wanted.next() {
+        if level == "#" {
+            return Fit::Matches;
+        }
+        if at > key.len() {
+            // The key is the parent of possible matches.
+            let literal = if level == "+" { "" } else { level };
+            set(target, &[key, b"/", literal.as_bytes()]);
+            return Fit::NotBeforeTarget;
+        }
+        let rest = &key[at..];
+        let len = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+        if level != "+" && level.as_bytes() != &rest[..len] {
+            let (ends, goes_on) = match wanted.peek() {
+                None => (true, false),
+                Some(&"#") => (true, true),
+                Some(_) => (false, true),
+            };
+            set(target, &[&key[..at], level.as_bytes()]);
+            if ends && target.as_slice() > key {
+                return Fit::NotBeforeTarget;
+            }
+            target.push(b'/');
+            if goes_on && target.as_slice() > key {
+                return Fit::NotBeforeTarget;
+            }
+            // All that the levels before this one could lead to lies behind.
+            return skip_below(&key[..at], target);
+        }
+        at += len + 1;
+    }
+    if at > key.len() { Fit::Matches } else { skip_below(&key[..at], target) }
+}
+
+/// Passes everything that begins with `prefix`, which is empty or ends with `/`.
+fn skip_below(prefix: &[u8], target: &mut Vec<u8>) -> Fit {
+    match prefix.split_last() {
+        None => Fit::NoMore,
+        Some((_, parent)) => {
+            // The least text after all that begin with `parent/`.
+            set(target, &[parent, &[b'/' + 1]]);
+            Fit::NotBeforeTarget
+        }
+    }
+}
+
+fn set(target: &mut Vec<u8>, parts: &[&[u8]]) {
+    target.clear();
+    parts.iter().for_each(|part| target.extend_from_slice(part));
+}

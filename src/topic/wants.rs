@@ -1,0 +1,189 @@
+//! Who wants what one filter matches: sessions of this core, and other cores.
+
+use super::{Subscribed, Unsubscribed};
+use crate::types::{QoS, SessionKey, ShardId, ShardSet};
+use std::slice;
+
+/// What a subscription asks for, in the bits of a SUBSCRIBE packet's options: QoS in bits 0 and 1, No Local in bit 2,
+/// Retain As Published in bit 3. Retain Handling acts once, at SUBSCRIBE, and is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriptionFlags(u8);
+
+impl SubscriptionFlags {
+    const NO_LOCAL: u8 = 1 << 2;
+    const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
+
+    /// Puts flags together.
+    pub fn new(qos: QoS, no_local: bool, retain_as_published: bool) -> Self {
+        let no_local = if no_local { Self::NO_LOCAL } else { 0 };
+        let retain_as_published = if retain_as_published { Self::RETAIN_AS_PUBLISHED } else { 0 };
+        Self(qos as u8 | no_local | retain_as_published)
+    }
+
+    /// The highest QoS that messages are sent with. [MQTT-3.8.4-8]
+    pub fn qos(self) -> QoS {
+        QoS::from_bits(self.0 & 3).expect("made from a QoS")
+    }
+
+    /// Whether the session's own messages are kept from it. [MQTT-3.8.3-3]
+    pub fn no_local(self) -> bool {
+        self.0 & Self::NO_LOCAL != 0
+    }
+
+    /// Whether RETAIN is passed on as the publisher set it. [MQTT-3.3.1-13]
+    pub fn retain_as_published(self) -> bool {
+        self.0 & Self::RETAIN_AS_PUBLISHED != 0
+    }
+}
+
+/// One session's subscription to one filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Whose.
+    pub session: SessionKey,
+    /// With which options.
+    pub options: SubscriptionFlags,
+    /// The Subscription Identifier, 1 to 268,435,455; 0 when the client gave none.
+    pub subscription_id: u32,
+}
+
+/// The subscribers of one filter on this core and the other cores that want it. Most filters have one of either.
+#[derive(Debug)]
+pub(super) enum Wants {
+    /// Only between the filter's making and its first subscriber, and between its last one's leaving and its removal.
+    Nobody,
+    Local(Subscriber),
+    Peer(ShardId),
+    Many(Box<Many>),
+}
+
+const _: () = assert!(size_of::<Wants>() <= 24, "each filter holds one");
+
+/// Invariant: two members at least, counting both kinds.
+#[derive(Debug, Default)]
+pub(super) struct Many {
+    /// Ordered by session, each once.
+    locals: Vec<Subscriber>,
+    peers: ShardSet,
+}
+
+impl Wants {
+    pub(super) fn is_nobody(&self) -> bool {
+        matches!(self, Self::Nobody)
+    }
+
+    pub(super) fn locals(&self) -> &[Subscriber] {
+        match self {
+            Self::Nobody | Self::Peer(_) => &[],
+            Self::Local(subscriber) => slice::from_ref(subscriber),
+            Self::Many(many) => &many.locals,
+        }
+    }
+
+    pub(super) fn add_peers_to(&self, peers: &mut ShardSet) {
+        match self {
+            Self::Nobody | Self::Local(_) => {}
+            Self::Peer(peer) => {
+                peers.insert(*peer);
+            }
+            Self::Many(many) => peers.union(&many.peers),
+        }
+    }
+
+    /// Adds a session, or replaces its options.
+    pub(super) fn subscribe(&mut self, subscriber: Subscriber) -> Subscribed {
+        match self {
+            Self::Nobody => {
+                *self = Self::Local(subscriber);
+                return Subscribed { fresh: true, first_local: true };
+            }
+            Self::Local(known) if known.session == subscriber.session => {
+                *known = subscriber;
+                return Subscribed { fresh: false, first_local: false };
+            }
+            _ => {}
+        }
+        let locals = &mut self.many().locals;
+        let first_local = locals.is_empty();
+        match locals.binary_search_by_key(&subscriber.session, |known| known.session) {
+            Ok(at) => {
+                locals[at] = subscriber;
+                Subscribed { fresh: false, first_local: false }
+            }
+            Err(at) => {
+                locals.insert(at, subscriber);
+                Subscribed { fresh: true, first_local }
+            }
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, session: SessionKey) -> Option<Unsubscribed> {
+        match self {
+            Self::Nobody | Self::Peer(_) => None,
+            Self::Local(known) => (known.session == session).then(|| {
+                *self = Self::Nobody;
+                Unsubscribed { last_local: true }
+            }),
+            Self::Many(many) => {
+                let at = many.locals.binary_search_by_key(&session, |known| known.session).ok()?;
+                many.locals.remove(at);
+                let last_local = many.locals.is_empty();
+                self.shrink();
+                Some(Unsubscribed { last_local })
+            }
+        }
+    }
+
+    pub(super) fn add_peer(&mut self, peer: ShardId) -> bool {
+        match self {
+            Self::Nobody => {
+                *self = Self::Peer(peer);
+                true
+            }
+            Self::Peer(known) if *known == peer => false,
+            _ => self.many().peers.insert(peer),
+        }
+    }
+
+    pub(super) fn remove_peer(&mut self, peer: ShardId) -> bool {
+        match self {
+            Self::Nobody | Self::Local(_) => false,
+            Self::Peer(known) if *known == peer => {
+                *self = Self::Nobody;
+                true
+            }
+            Self::Peer(_) => false,
+            Self::Many(many) => {
+                let present = many.peers.remove(peer);
+                self.shrink();
+                present
+            }
+        }
+    }
+
+    /// Makes room for a second member, which the caller adds.
+    fn many(&mut self) -> &mut Many {
+        if !matches!(self, Self::Many(_)) {
+            let mut many = Box::<Many>::default();
+            many.locals.extend_from_slice(self.locals());
+            self.add_peers_to(&mut many.peers);
+            *self = Self::Many(many);
+        }
+        let Self::Many(many) = self else { unreachable!("just made so") };
+        many
+    }
+
+    /// Gives memory back when only one member is left.
+    fn shrink(&mut self) {
+        let Self::Many(many) = self else { return };
+        let mut peers = many.peers.iter();
+        match (many.locals.as_slice(), peers.next(), peers.next()) {
+            (&[one], None, _) => *self = Self::Local(one),
+            ([], Some(one), None) => *self = Self::Peer(one),
+            _ if many.locals.capacity() > 4 * many.locals.len() + 16 => {
+                many.locals.shrink_to(2 * many.locals.len())
+            }
+            _ => {}
+        }
+    }
+}
