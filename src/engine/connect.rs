@@ -35,11 +35,7 @@ impl Engine {
         fx.send(conn, &self.response);
         fx.note(
             conn,
-            Note::Connected {
-                client_id: client.text,
-                version: terms.version,
-                resumed: resumed.is_some(),
-            },
+            Note::Connected { client_id: client.text, version: terms.version, resumed: resumed.is_some() },
         );
         self.open(now, key, conn, terms);
         self.pump(now, key, fx);
@@ -70,7 +66,8 @@ impl Engine {
         }
         if clean_start {
             self.end_session(now, key, fx);
-        } else if let Some(Session { presence: Presence::Away { will, .. }, .. }) = self.sessions.get_mut(key) {
+        } else if let Some(Session { presence: Presence::Away { will, .. }, .. }) = self.sessions.get_mut(key)
+        {
             // The client is back within its Will Delay Interval. [MQTT-3.1.3-9]
             *will = None;
         }
@@ -222,8 +219,12 @@ impl Engine {
 
     /// Ends all connections because the broker stops. Wills are not published: their subscribers are going as well.
     pub fn shut_down(&mut self, now: Now, fx: &mut impl Effects) {
-        let connected: Vec<SessionKey> =
-            self.sessions.iter().filter(|(_, session)| session.link().is_some()).map(|(key, _)| key).collect();
+        let connected: Vec<SessionKey> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.link().is_some())
+            .map(|(key, _)| key)
+            .collect();
         for key in connected {
             if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
                 link.will = None;

@@ -43,9 +43,15 @@ impl Engine {
             limits: &self.setup.limits,
             evict: &mut self.evict,
         };
-        for target in &matches.locals {
+        for found in &matches.locals {
+            let mut target = *found;
+            if publication.publisher == Some(found.session) {
+                // [MQTT-3.8.3-3]
+                let Some(own) = found.if_own() else { continue };
+                target = own;
+            }
             if let Some(session) = self.sessions.get_mut(target.session) {
-                delivering.deliver(session, publication, target, matches.subscription_ids(target), fx);
+                delivering.deliver(session, publication, &target, matches.subscription_ids(&target), fx);
             }
         }
         if forward && !matches.peers.is_empty() {
@@ -59,7 +65,6 @@ impl Engine {
     }
 }
 
-
 impl Delivering<'_> {
     #[inline]
     fn deliver(
@@ -70,13 +75,7 @@ impl Delivering<'_> {
         ids: &[u32],
         fx: &mut impl Effects,
     ) {
-        let mut granted = target.qos;
-        if publication.publisher == Some(target.session) && (target.no_local || target.qos_if_own.is_some()) {
-            // [MQTT-3.8.3-3]
-            let Some(qos) = target.qos_if_own else { return };
-            granted = qos;
-        }
-        let qos = publication.delivery.qos.min(granted);
+        let qos = publication.delivery.qos.min(target.qos);
         let retain = publication.delivery.retain && target.retain_as_published;
         if qos == QoS::AtMostOnce {
             self.at_most_once(session, publication, retain, ids, fx);
@@ -132,7 +131,8 @@ impl Delivering<'_> {
             && !link.blocked
             && session.queue.is_empty()
         {
-            let slot = self.frames.of(self.now, publication, Kind { version: link.version, qos, retain }, ids);
+            let slot =
+                self.frames.of(self.now, publication, Kind { version: link.version, qos, retain }, ids);
             if slot.len > link.packet_bytes_max as usize {
                 self.counters.dropped.too_large += 1;
                 session.dropped += 1;

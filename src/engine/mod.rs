@@ -27,7 +27,7 @@ pub use peer::{PeerMessage, RetainedFetch};
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
 use crate::session::{Session, Violation};
-use crate::topic::{MatchCache, Trie};
+use crate::topic::{CacheBounds, MatchCache, Trie};
 use crate::types::{ConnKey, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
 use bytes::{Bytes, BytesMut};
 use frames::Frames;
@@ -92,7 +92,7 @@ impl Engine {
             by_client: setup.seed.map(),
             conns: Vec::new(),
             trie: Trie::new(setup.seed),
-            cache: MatchCache::new(setup.seed),
+            cache: MatchCache::new(setup.seed, CacheBounds::default()),
             interest: Interest::new(&setup),
             retention: Retention::new(&setup),
             replays: Replays::new(setup.seed),

@@ -47,8 +47,8 @@ pub enum PeerMessage {
         replay: u64,
         /// Matching messages in the index' order, [`crate::types::limits::REPLAY_CHUNK`] at most.
         messages: Vec<Message>,
-        /// Whether more may follow after the last.
-        more: bool,
+        /// The topic to go on after; `None` when that was all.
+        resume: Option<Box<str>>,
     },
 }
 

@@ -55,7 +55,8 @@ impl Engine {
             match step {
                 Resend::PubRel(id) => {
                     response.clear();
-                    let ack = Ack { packet_id: id, reason: ReasonCode::Success, properties: Properties::default() };
+                    let ack =
+                        Ack { packet_id: id, reason: ReasonCode::Success, properties: Properties::default() };
                     Packet::PubRel(ack).encode(target.version, response);
                     fx.send(target.conn, response);
                 }

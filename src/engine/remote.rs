@@ -37,8 +37,8 @@ impl Engine {
             }
             PeerMessage::RetainedAck { number } => self.retained_stored(from, number, fx),
             PeerMessage::RetainedFetch(fetch) => self.retained_fetch(from, fetch, fx),
-            PeerMessage::RetainedChunk { session, replay, messages, more } => {
-                self.retained_chunk(now, session, replay, messages, more, fx);
+            PeerMessage::RetainedChunk { session, replay, messages, resume } => {
+                self.retained_chunk(now, session, replay, messages, resume, fx);
             }
         }
     }

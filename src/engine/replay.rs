@@ -4,8 +4,8 @@
 
 use super::{Effects, Engine, PeerMessage, RetainedFetch};
 use crate::session::Queued;
-use crate::topic::{Retained, TopicFilter, TopicName, Walk};
-use crate::types::limits::REPLAY_CHUNK;
+use crate::topic::{Retained, Stint, TopicFilter, TopicName};
+use crate::types::limits::{REPLAY_CHUNK, REPLAY_LOOKS};
 use crate::types::{HashSeed, Map, Message, Now, QoS, SessionKey, Set, ShardId};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -120,13 +120,7 @@ impl Engine {
     }
 
     /// True when the replay is over.
-    fn replay_one(
-        &mut self,
-        now: Now,
-        key: SessionKey,
-        replay: &mut Replay,
-        fx: &mut impl Effects,
-    ) -> bool {
+    fn replay_one(&mut self, now: Now, key: SessionKey, replay: &mut Replay, fx: &mut impl Effects) -> bool {
         loop {
             if !self.send_chunk(now, key, replay, fx) {
                 return false;
@@ -136,11 +130,9 @@ impl Engine {
                 return false;
             }
             if keeper == self.setup.shard {
-                let more =
-                    chunk_of(&self.retention.index, &replay.filter, replay.after.as_deref(), |message| {
-                        replay.chunk.push_back(message);
-                    });
-                replay.received(more);
+                let (index, chunk) = (&self.retention.index, &mut replay.chunk);
+                let resume = chunk_of(index, &replay.filter, replay.after.as_deref(), |m| chunk.push_back(m));
+                replay.received(resume);
             } else {
                 replay.asked = true;
                 let (filter, after) = (replay.filter.clone(), replay.after.clone());
@@ -151,13 +143,7 @@ impl Engine {
     }
 
     /// True when the whole chunk went out.
-    fn send_chunk(
-        &mut self,
-        now: Now,
-        key: SessionKey,
-        replay: &mut Replay,
-        fx: &mut impl Effects,
-    ) -> bool {
+    fn send_chunk(&mut self, now: Now, key: SessionKey, replay: &mut Replay, fx: &mut impl Effects) -> bool {
         while let Some(message) = replay.chunk.front() {
             if !replay.overtaken.contains(message.topic()) {
                 let queued = Queued {
@@ -179,9 +165,8 @@ impl Engine {
     pub(super) fn retained_fetch(&mut self, from: ShardId, fetch: RetainedFetch, fx: &mut impl Effects) {
         let RetainedFetch { session, replay, filter, after } = fetch;
         let mut messages = Vec::new();
-        let more =
-            chunk_of(&self.retention.index, &filter, after.as_deref(), |message| messages.push(message));
-        fx.peer(from, PeerMessage::RetainedChunk { session, replay, messages, more });
+        let resume = chunk_of(&self.retention.index, &filter, after.as_deref(), |m| messages.push(m));
+        fx.peer(from, PeerMessage::RetainedChunk { session, replay, messages, resume });
     }
 
     /// Takes another core's answer.
@@ -191,7 +176,7 @@ impl Engine {
         key: SessionKey,
         number: u64,
         messages: Vec<Message>,
-        more: bool,
+        resume: Option<Box<str>>,
         fx: &mut impl Effects,
     ) {
         let waiting = self.replays.by_session.get_mut(&key).and_then(VecDeque::front_mut);
@@ -199,7 +184,7 @@ impl Engine {
         if let Some(replay) = waiting.filter(|replay| replay.number == number && replay.asked) {
             replay.asked = false;
             replay.chunk.extend(messages);
-            replay.received(more);
+            replay.received(resume);
             self.pump(now, key, fx);
         }
     }
@@ -207,20 +192,22 @@ impl Engine {
 
 impl Replay {
     /// A chunk came from the current keeper: where to go on.
-    fn received(&mut self, more: bool) {
-        if more {
-            self.after = self.chunk.back().map(|last| last.topic().into());
-        } else {
-            self.after = None;
+    fn received(&mut self, resume: Option<Box<str>>) {
+        if resume.is_none() {
             self.keepers.pop_front();
         }
+        self.after = resume;
     }
 }
 
-/// The next messages that match; true when there may be more.
-fn chunk_of(index: &Retained, filter: &str, after: Option<&str>, mut take: impl FnMut(Message)) -> bool {
-    let walk = index.walk(TopicFilter::trusted(filter), after, REPLAY_CHUNK, &mut |_, message| {
-        take(message.clone());
-    });
-    walk == Walk::More
+/// The next messages that match, and the topic to go on after; a bounded piece of work.
+fn chunk_of(
+    index: &Retained,
+    filter: &str,
+    after: Option<&str>,
+    mut take: impl FnMut(Message),
+) -> Option<Box<str>> {
+    let stint = Stint { visits_max: REPLAY_CHUNK, looks_max: REPLAY_LOOKS };
+    let mut visit = |_: &str, message: &Message| take(message.clone());
+    index.walk_some(TopicFilter::trusted(filter), after, stint, &mut visit).map(Into::into)
 }

@@ -1,7 +1,10 @@
 //! SUBSCRIBE and UNSUBSCRIBE. [MQTT 3.8 to 3.11]
 
 use super::{Effects, Engine};
-use crate::codec::{Packet, Properties, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck, Unsubscribe, Version};
+use crate::codec::{
+    Packet, Properties, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck,
+    Unsubscribe, Version,
+};
 use crate::session::Subscription;
 use crate::topic::{Subscriber, SubscriptionFlags, TopicFilter};
 use crate::types::{ConnKey, Now, SessionKey};
@@ -26,7 +29,8 @@ impl Engine {
                 Err(_) => SUBSCRIBE_FAILURE,
             })
             .collect();
-        let suback = SubAck { packet_id: subscribe.packet_id, properties: Properties::default(), codes: &codes };
+        let suback =
+            SubAck { packet_id: subscribe.packet_id, properties: Properties::default(), codes: &codes };
         self.response.clear();
         Packet::SubAck(suback).encode(version, &mut self.response);
         if self.interest.settled(self.interest.announced()) {
@@ -46,8 +50,8 @@ impl Engine {
         fx: &mut impl Effects,
     ) -> Result<(), ReasonCode> {
         let limits = &self.setup.limits;
-        let filter = TopicFilter::parse(text, limits.topic_levels_max)
-            .map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let filter =
+            TopicFilter::parse(text, limits.topic_levels_max).map_err(|_| ReasonCode::TopicFilterInvalid)?;
         if filter.share_group().is_some() {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }

@@ -1,6 +1,6 @@
 //! CONNECT: what a client asks for, what it gets, and how it is told. [MQTT 3.1, 3.2]
 
-use crate::codec::{ConnAck, Connect, ConnectReturn, Property, PropertiesBuf, Packet, ReasonCode, Version};
+use crate::codec::{ConnAck, Connect, ConnectReturn, Packet, PropertiesBuf, Property, ReasonCode, Version};
 use crate::topic::TopicName;
 use crate::types::{Delivery, Limits, Message, Now, Span};
 use bytes::BytesMut;
@@ -73,7 +73,12 @@ impl Terms {
     ///
     /// # Errors
     /// The reason to refuse the connection with.
-    pub fn settle(connect: &Connect<'_>, client: ClientId<'_>, now: Now, limits: &Limits) -> Result<Self, ReasonCode> {
+    pub fn settle(
+        connect: &Connect<'_>,
+        client: ClientId<'_>,
+        now: Now,
+        limits: &Limits,
+    ) -> Result<Self, ReasonCode> {
         if client.text.is_empty() {
             return Err(ReasonCode::ClientIdentifierNotValid);
         }

@@ -123,7 +123,10 @@ mod tests {
         assert_eq!(acks.pop(), None, "the first still waits");
         acks.complete(first);
         acks.complete(first);
-        assert_eq!(std::iter::from_fn(|| acks.pop()).map(|o| o.packet_id.get()).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(
+            std::iter::from_fn(|| acks.pop()).map(|o| o.packet_id.get()).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
         let fourth = acks.push(owed(4), false);
         acks.complete(first);
         assert_eq!(acks.pop(), None, "a number means one acknowledgement for ever");

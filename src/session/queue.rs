@@ -55,7 +55,9 @@ impl Queue {
         if size > limits.queue_bytes_max && limits.overflow == Overflow::DropOldest {
             return Pushed::DroppedNew;
         }
-        while self.waiting.len() >= limits.queue_messages_max as usize || self.bytes + size > limits.queue_bytes_max {
+        while self.waiting.len() >= limits.queue_messages_max as usize
+            || self.bytes + size > limits.queue_bytes_max
+        {
             match limits.overflow {
                 Overflow::DropOldest if !self.waiting.is_empty() => {
                     dropped += 1;

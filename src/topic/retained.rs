@@ -57,19 +57,19 @@ struct Stored(Message);
 
 impl Stored {
     fn topic(&self) -> &str {
-        std::str::from_utf8(&self.0.topic).expect("stored under a topic name")
+        self.0.topic()
     }
 }
 
 impl Borrow<[u8]> for Stored {
     fn borrow(&self) -> &[u8] {
-        &self.0.topic
+        self.0.topic_bytes()
     }
 }
 
 impl Ord for Stored {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.topic.cmp(&other.0.topic)
+        self.0.topic_bytes().cmp(other.0.topic_bytes())
     }
 }
 
@@ -95,7 +95,7 @@ impl Retained {
 
     /// Keeps a message under its topic, which `name` is, in place of the one before. [MQTT-3.3.1-5]
     pub fn set(&mut self, name: TopicName<'_>, message: Message) -> RetainedChange {
-        debug_assert_eq!(message.topic, name.as_str(), "a message is kept under its own topic");
+        debug_assert_eq!(message.topic(), name.as_str(), "a message is kept under its own topic");
         let new_size = message.size();
         let old_size = self.messages.replace(Stored(message)).map(|old| old.0.size());
         self.bytes = self.bytes + new_size as u64 - old_size.unwrap_or(0) as u64;
@@ -166,7 +166,7 @@ impl Retained {
         let mut entries = self.messages.range::<[u8], _>((from, Bound::Unbounded));
         let (mut visits, mut looks, mut steps) = (0, 0, 0);
         while let Some(stored) = entries.next() {
-            let key = stored.0.topic.as_ref();
+            let key = stored.0.topic_bytes();
             looks += 1;
             let skipping = steps > 0 && key < target.as_slice();
             let fit = if skipping { Fit::NotBeforeTarget } else { fit(filter.as_str(), key, &mut target) };

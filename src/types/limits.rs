@@ -12,6 +12,8 @@ pub const SHARE_FROM_BYTES: usize = 16 << 10;
 pub const TIMERS_PER_TURN: usize = 1_024;
 /// Retained messages that one core sends to another per request; the subscriber's core asks for more when it has room.
 pub const REPLAY_CHUNK: usize = 64;
+/// Topics that a core looks at per request, whether they match or not.
+pub const REPLAY_LOOKS: usize = 4_096;
 
 /// What to do with a message for a queue that is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -99,7 +99,12 @@ impl Message {
     /// # Panics
     /// Never: it was a `&str` when the message was made.
     pub fn topic(&self) -> &str {
-        std::str::from_utf8(self.piece(self.topic)).expect("was a &str")
+        std::str::from_utf8(self.topic_bytes()).expect("was a &str")
+    }
+
+    /// The topic name's bytes.
+    pub fn topic_bytes(&self) -> &[u8] {
+        self.piece(self.topic)
     }
 
     /// The payload.
@@ -130,7 +135,7 @@ impl Message {
 
 impl PartialEq for Message {
     fn eq(&self, other: &Self) -> bool {
-        self.piece(self.topic) == other.piece(other.topic)
+        self.topic_bytes() == other.topic_bytes()
             && self.payload() == other.payload()
             && self.properties() == other.properties()
             && self.delivery == other.delivery
