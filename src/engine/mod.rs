@@ -34,6 +34,7 @@ use frames::Frames;
 use interest::Interest;
 use replay::Replays;
 use retain::Retention;
+use std::collections::VecDeque;
 
 /// What an engine is told once.
 #[derive(Clone, Debug)]
@@ -66,6 +67,8 @@ pub struct Engine {
     replays: Replays,
     timers: Wheel<(Now, SessionKey)>,
     due: Vec<(Now, SessionKey)>,
+    /// Sessions whose retained messages are searched further in the next turn.
+    later: VecDeque<SessionKey>,
     /// Clients to disconnect once the message in hand is delivered: their queues are full.
     evict: Vec<SessionKey>,
     frames: Frames,
@@ -98,6 +101,7 @@ impl Engine {
             replays: Replays::new(setup.seed),
             timers: Wheel::default(),
             due: Vec::new(),
+            later: VecDeque::new(),
             evict: Vec::new(),
             frames: Frames::default(),
             response: BytesMut::new(),

@@ -132,7 +132,12 @@ impl Engine {
             if keeper == self.setup.shard {
                 let (index, chunk) = (&self.retention.index, &mut replay.chunk);
                 let resume = chunk_of(index, &replay.filter, replay.after.as_deref(), |m| chunk.push_back(m));
+                let barren = chunk.is_empty() && resume.is_some();
                 replay.received(resume);
+                if barren {
+                    self.later.push_back(key);
+                    return false;
+                }
             } else {
                 replay.asked = true;
                 let (filter, after) = (replay.filter.clone(), replay.after.clone());

@@ -24,12 +24,17 @@ impl Engine {
             }
         }
         self.due = due;
+        for _ in 0..self.later.len() {
+            if let Some(key) = self.later.pop_front() {
+                self.pump(now, key, fx);
+            }
+        }
         self.evict(now, fx);
     }
 
     /// The moment by which to call [`Engine::tick`] again.
     pub fn next_deadline(&self) -> Option<Now> {
-        self.timers.next()
+        if self.later.is_empty() { self.timers.next() } else { Some(Now(0)) }
     }
 
     fn due(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
