@@ -20,6 +20,8 @@ mod replay;
 mod retain;
 mod subscribe;
 mod tick;
+#[cfg(test)]
+mod tests;
 
 pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};
