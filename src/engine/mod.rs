@@ -19,9 +19,9 @@ mod remote;
 mod replay;
 mod retain;
 mod subscribe;
-mod tick;
 #[cfg(test)]
 mod tests;
+mod tick;
 
 pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};

@@ -167,7 +167,7 @@ impl Engine {
     }
 
     /// Answers another core's request for retained messages.
-    pub(super) fn retained_fetch(&mut self, from: ShardId, fetch: RetainedFetch, fx: &mut impl Effects) {
+    pub(super) fn retained_fetch(&self, from: ShardId, fetch: RetainedFetch, fx: &mut impl Effects) {
         let RetainedFetch { session, replay, filter, after } = fetch;
         let mut messages = Vec::new();
         let resume = chunk_of(&self.retention.index, &filter, after.as_deref(), |m| messages.push(m));

@@ -10,7 +10,6 @@ use std::sync::Arc;
 /// What a core keeps, and what it had others keep.
 #[derive(Debug)]
 pub(super) struct Retention {
-    own: ShardId,
     seed: HashSeed,
     /// Topics that hash to this core.
     pub(super) index: Retained,
@@ -28,7 +27,6 @@ impl Retention {
     pub(super) fn new(setup: &Setup) -> Self {
         let shards = usize::from(setup.shards);
         Self {
-            own: setup.shard,
             seed: setup.seed,
             index: Retained::new(),
             sent: vec![0; shards].into(),

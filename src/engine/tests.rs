@@ -98,7 +98,7 @@ impl Bench {
         self.now = until;
     }
 
-    fn from_peer(&mut self, message: PeerMessage) {
+    fn hear(&mut self, message: PeerMessage) {
         self.engine.peer(self.now, ShardId(1), message, &mut self.fx);
         self.engine.turn_end(&mut self.fx);
     }
@@ -220,7 +220,11 @@ fn retained_messages_follow_the_suback_with_retain_set() {
     let got = bench.send(1, &subscribe("a/#", 1));
     assert_eq!(got, [suback(1), publish(1, "a/2", None, "two")].concat());
     bench.send(0, &publish(1, "a/2", None, "new"));
-    assert_eq!(bench.taken(1), publish(0, "a/2", None, "new"), "RETAIN is cleared on what is live [MQTT-3.3.1-9]");
+    assert_eq!(
+        bench.taken(1),
+        publish(0, "a/2", None, "new"),
+        "RETAIN is cleared on what is live [MQTT-3.3.1-9]"
+    );
 }
 
 #[test]
@@ -229,22 +233,22 @@ fn suback_waits_until_all_cores_know_the_filter() {
     bench.send(0, &connect("sub", true));
     assert_eq!(bench.send(0, &subscribe("a", 0)), b"");
     assert!(matches!(&bench.fx.peers[..], [(1, PeerMessage::InterestAdd { number: 1, .. })]));
-    bench.from_peer(PeerMessage::InterestAck { number: 1 });
+    bench.hear(PeerMessage::InterestAck { number: 1 });
     assert_eq!(bench.taken(0), suback(0));
 }
 
 #[test]
 fn a_message_goes_once_to_each_core_that_wants_it_and_never_back() {
     let mut bench = Bench::new(3, Limits::default());
-    bench.from_peer(PeerMessage::InterestAdd { filter: "a/#".into(), number: 1 });
-    bench.from_peer(PeerMessage::InterestAdd { filter: "a/b".into(), number: 2 });
+    bench.hear(PeerMessage::InterestAdd { filter: "a/#".into(), number: 1 });
+    bench.hear(PeerMessage::InterestAdd { filter: "a/b".into(), number: 2 });
     bench.fx.peers.clear();
     bench.send(0, &connect("pub", true));
     bench.send(0, &publish(0, "a/b", None, "x"));
     let [(1, PeerMessage::Publish(message))] = &bench.fx.peers[..] else { panic!("{:?}", bench.fx.peers) };
     let message = message.clone();
     bench.fx.peers.clear();
-    bench.from_peer(PeerMessage::Publish(message));
+    bench.hear(PeerMessage::Publish(message));
     assert!(bench.fx.peers.is_empty());
 }
 
@@ -256,7 +260,7 @@ fn the_acknowledgement_of_a_retained_message_waits_for_its_keeper_and_later_ones
     bench.send(0, &connect("pub", true));
     assert_eq!(bench.send(0, &publish(3, &topic, Some(1), "x")), b"");
     assert_eq!(bench.send(0, &publish(2, "unrelated", Some(2), "y")), b"");
-    bench.from_peer(PeerMessage::RetainedAck { number: 1 });
+    bench.hear(PeerMessage::RetainedAck { number: 1 });
     assert_eq!(bench.taken(0), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
 }
 
@@ -267,9 +271,9 @@ fn interest_is_acknowledged_only_once_earlier_retained_messages_are_stored() {
     (0..20).for_each(|n| drop(bench.send(0, &publish(1, &format!("t{n}"), None, "x"))));
     let sets = bench.fx.peers.drain(..).filter(|(_, m)| matches!(m, PeerMessage::RetainedSet(_))).count();
     assert!(sets > 0);
-    bench.from_peer(PeerMessage::InterestAdd { filter: "#".into(), number: 1 });
+    bench.hear(PeerMessage::InterestAdd { filter: "#".into(), number: 1 });
     assert!(bench.fx.peers.is_empty());
-    bench.from_peer(PeerMessage::RetainedAck { number: sets as u64 });
+    bench.hear(PeerMessage::RetainedAck { number: sets as u64 });
     assert!(matches!(&bench.fx.peers[..], [(1, PeerMessage::InterestAck { number: 1 })]));
 }
 
@@ -339,15 +343,19 @@ fn a_full_output_drops_qos_0_and_holds_back_qos_1_until_it_drains() {
     assert_eq!((report.counters.dropped.output_full, report.queued_messages), (1, 2));
     bench.fx.full.clear();
     bench.engine.writable(bench.now, ConnKey { slot: 0, generation: 0 }, &mut bench.fx);
-    let got = [publish(2, "a", Some(1), "kept"), publish(2, "a", Some(2), "too")].concat();
+    let got = [publish(2, "a", Some(2), "kept"), publish(2, "a", Some(3), "too")].concat();
     assert_eq!(bench.taken(0), got);
     assert_eq!(bench.engine.report().queued_bytes, 0);
 }
 
 #[test]
 fn a_full_queue_disconnects_where_the_operator_wants_it_and_nobody_else_suffers() {
-    let limits =
-        Limits { queue_messages_max: 1, inflight_max: 1, overflow: Overflow::Disconnect, ..Limits::default() };
+    let limits = Limits {
+        queue_messages_max: 1,
+        inflight_max: 1,
+        overflow: Overflow::Disconnect,
+        ..Limits::default()
+    };
     let mut bench = Bench::new(1, limits);
     for (slot, id) in [(0, "slow"), (1, "fast")] {
         bench.send(slot, &connect(id, true));

@@ -4,6 +4,7 @@ use crate::codec::{ConnAck, Connect, ConnectReturn, Packet, PropertiesBuf, Prope
 use crate::topic::TopicName;
 use crate::types::{Delivery, Limits, Message, Now, Span};
 use bytes::BytesMut;
+use std::num::{NonZeroU16, NonZeroU32};
 
 /// Session Expiry Interval that means "never". [MQTT 3.1.2.11.2]
 const NEVER_S: u32 = u32::MAX;
@@ -162,8 +163,13 @@ pub fn accept(
         if granted != connect.properties.session_expiry_interval().unwrap_or(0) {
             properties.push(Property::SessionExpiryInterval(granted));
         }
-        properties.push(Property::ReceiveMaximum(limits.receive_max));
-        properties.push(Property::MaximumPacketSize(limits.packet_bytes_max));
+        // The configuration does not let either be 0.
+        NonZeroU16::new(limits.receive_max)
+            .into_iter()
+            .for_each(|max| properties.push(Property::ReceiveMaximum(max)));
+        NonZeroU32::new(limits.packet_bytes_max)
+            .into_iter()
+            .for_each(|max| properties.push(Property::MaximumPacketSize(max)));
         if client.assigned {
             properties.push(Property::AssignedClientIdentifier(client.text));
         }
