@@ -1,1 +1,308 @@
-//! shard
+//! One core: its executor, its connections, its engine, and the loop that moves bytes between them.
+//!
+//! Runs on: one glommio executor per shard, pinned to a core. Never shared.
+//!
+//! The executor has one task that owns all connections of its core: no task, timer or waker per connection. That task
+//! waits in an epoll set of its own, not in the executor's rings, and lets the executor run every [`YIELD_EVERY_US`], so
+//! that whatever else lives on the core gets its turn. Measured against a bare epoll loop, that costs 1.03 to 1.1 times as
+//! much CPU per message, where glommio's own streams cost 1.6 to 1.8 times: an executor that parks on every wake arms
+//! timers anew, flushes three rings and calls membarrier. A private io_uring measured the same as epoll; epoll needs
+//! neither unsafe code nor buffers that the kernel holds, cannot run out of provided buffers, and an idle connection
+//! costs nothing but its slot.
+//!
+//! Sockets are registered once, edge-triggered, for input and output. One turn: links → ready sockets → timers → links
+//! out → outputs out. Time is read once per turn.
+
+mod accept;
+mod clock;
+mod conn;
+mod effects;
+mod flush;
+mod journal;
+mod placement;
+mod read;
+mod report;
+mod stop;
+
+pub use stop::Stop;
+
+use crate::engine::{Engine, PeerMessage, Setup};
+use crate::mesh::Port;
+use crate::metrics::ShardReport;
+use crate::transport::Pool;
+use crate::types::{ConnKey, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
+use accept::{Handover, Listener};
+use clock::Clock;
+use effects::World;
+use journal::Journal;
+use placement::Placement;
+use report::Reports;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// The longest that a shard sleeps: other tasks of its executor wait no longer than this on an idle core.
+const WAIT_MAX: Span = Span::from_millis(100);
+/// How often the executor runs while the shard is busy, in microseconds.
+const YIELD_EVERY_US: u64 = 5_000;
+/// Messages taken from the links per turn.
+const LINK_BUDGET: usize = 4_096;
+/// Events taken from the epoll set per turn.
+const EVENTS: usize = 1_024;
+
+/// What one shard says to another.
+#[derive(Debug)]
+pub enum Item {
+    /// One engine to another.
+    Engine(PeerMessage),
+    /// A connection for the shard that owns its client.
+    Connection(Box<Handed>),
+    /// What a shard counted, for the one that publishes `$SYS`.
+    Report(Box<ShardReport>),
+}
+
+/// A connection on its way to the shard that owns its client.
+#[derive(Debug)]
+pub struct Handed(Handover);
+
+/// What a shard counts of its sockets. Each number only grows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Traffic {
+    bytes_in: u64,
+    bytes_out: u64,
+    packets_out: u64,
+    accepted: u64,
+    refused: u64,
+}
+
+/// What a shard is made of.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its number.
+    pub id: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// The operator's bounds.
+    pub limits: Limits,
+    /// The same on all shards.
+    pub seed: HashSeed,
+    /// Its listening sockets.
+    pub listeners: Vec<OwnedFd>,
+    /// Its links to the others.
+    pub port: Port<Item>,
+    /// How often `$SYS` is published, if at all.
+    pub sys_interval: Option<Span>,
+    /// Raised when the broker stops.
+    pub stop: Arc<Stop>,
+}
+
+/// One core's connections and engine.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    engine: Engine,
+    world: World,
+    placement: Placement,
+    listeners: Vec<Listener>,
+    /// When the first listener's rest is over.
+    rested: Option<Now>,
+    /// Connections that may have something to read.
+    ready: VecDeque<ConnKey>,
+    scratch: Vec<u8>,
+    heard: Vec<(ShardId, Item)>,
+    due: Vec<ConnKey>,
+    epoll: OwnedFd,
+    events: Vec<epoll::Event>,
+    clock: Clock,
+    stop: Arc<Stop>,
+    /// Until when the outputs may drain, once the broker stops.
+    stopping: Option<Now>,
+    reports: Reports,
+    packet_bytes_max: u32,
+    connect_bytes_max: u32,
+    connect_timeout: Span,
+}
+
+/// What an event of the epoll set is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Conn(ConnKey),
+    Listener(usize),
+    Doorbell,
+    Stop,
+}
+
+impl Token {
+    /// Slots from here on are not connections'.
+    const OTHERS: u32 = u32::MAX - 0xffff;
+    const DOORBELL: u32 = u32::MAX - 1;
+    const STOP: u32 = u32::MAX;
+
+    fn data(self) -> epoll::EventData {
+        let (slot, generation) = match self {
+            Self::Conn(key) => (key.slot, key.generation),
+            Self::Listener(index) => (Self::OTHERS + u32::try_from(index).unwrap_or(0), 0),
+            Self::Doorbell => (Self::DOORBELL, 0),
+            Self::Stop => (Self::STOP, 0),
+        };
+        epoll::EventData::new_u64(u64::from(slot) << 32 | u64::from(generation))
+    }
+
+    fn of(data: epoll::EventData) -> Self {
+        let data = data.u64();
+        let [slot, generation] = [data >> 32, data & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
+        match slot {
+            Self::DOORBELL => Self::Doorbell,
+            Self::STOP => Self::Stop,
+            Self::OTHERS.. => Self::Listener((slot - Self::OTHERS) as usize),
+            _ => Self::Conn(ConnKey::new(slot, generation)),
+        }
+    }
+}
+
+impl Shard {
+    /// Makes a shard of its parts. Call it on the thread that is to run it.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn new(plan: Plan) -> Result<Self, Errno> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&epoll, plan.port.doorbell(), Token::Doorbell.data(), edge)?;
+        epoll::add(&epoll, plan.stop.as_fd(), Token::Stop.data(), epoll::EventFlags::IN)?;
+        for (index, socket) in plan.listeners.iter().enumerate() {
+            epoll::add(&epoll, socket, Token::Listener(index).data(), epoll::EventFlags::IN)?;
+        }
+        let limits = &plan.limits;
+        let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
+        Ok(Self {
+            id,
+            world: World {
+                conns: Slab::new(),
+                dirty: Vec::new(),
+                pool: Pool::default(),
+                port: plan.port,
+                deadlines: Wheel::default(),
+                journal: Journal::new(id),
+                traffic: Traffic::default(),
+                now: Now(0),
+                output_bytes_max: limits.output_bytes_max,
+            },
+            placement: Placement::new(seed, shards),
+            listeners: plan.listeners.into_iter().map(Listener::new).collect(),
+            rested: None,
+            ready: VecDeque::new(),
+            scratch: vec![0; read::SCRATCH],
+            heard: Vec::new(),
+            due: Vec::new(),
+            epoll,
+            events: Vec::with_capacity(EVENTS),
+            clock: Clock::start(),
+            stop: plan.stop,
+            stopping: None,
+            reports: Reports::new(id, shards, plan.sys_interval),
+            packet_bytes_max: limits.packet_bytes_max,
+            connect_bytes_max: limits.connect_bytes_max.min(limits.packet_bytes_max),
+            connect_timeout: limits.connect_timeout,
+            engine: Engine::new(Setup { shard: id, shards, limits: plan.limits, seed }),
+        })
+    }
+
+    /// Runs until the broker stops and all connections are closed, or have had the time for it.
+    pub async fn run(mut self) {
+        let mut yielded = self.clock.micros();
+        while !self.finished() {
+            self.wait();
+            self.world.now = self.clock.now();
+            self.turn();
+            let micros = self.clock.micros();
+            if micros - yielded >= YIELD_EVERY_US {
+                yielded = micros;
+                glommio::executor().yield_task_queue_now().await;
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.event(Token::of(event.data), event.flags);
+        }
+        self.events = events;
+        self.hear();
+        self.read_ready();
+        self.expire();
+        self.wake_listeners();
+        if self.engine.next_deadline().is_some_and(|at| at <= self.world.now) {
+            self.engine.tick(self.world.now, &mut self.world);
+        }
+        self.report();
+        self.engine.turn_end(&mut self.world);
+        self.world.port.flush();
+        self.flush();
+        self.world.port.flush();
+    }
+
+    fn event(&mut self, token: Token, flags: epoll::EventFlags) {
+        match token {
+            Token::Conn(key) => self.conn_event(key, flags),
+            Token::Listener(index) => self.accept(index),
+            Token::Doorbell => {}
+            Token::Stop => self.begin_stop(),
+        }
+    }
+
+    fn conn_event(&mut self, key: ConnKey, flags: epoll::EventFlags) {
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        conn.flags.hangup |= flags.intersects(ended);
+        if flags.intersects(epoll::EventFlags::IN | ended) && !conn.flags.ready && !conn.flags.paused {
+            conn.flags.ready = true;
+            self.ready.push_back(key);
+        }
+        if flags.contains(epoll::EventFlags::OUT) && !conn.flags.writable {
+            conn.flags.writable = true;
+            self.world.mark(key);
+        }
+    }
+
+    /// Takes what other shards say.
+    fn hear(&mut self) {
+        let mut heard = std::mem::take(&mut self.heard);
+        self.world.port.drain(LINK_BUDGET, &mut |from, item| heard.push((from, item)));
+        for (from, item) in heard.drain(..) {
+            match item {
+                Item::Engine(message) => self.engine.peer(self.world.now, from, message, &mut self.world),
+                Item::Connection(handed) => self.take_over(handed.0),
+                Item::Report(report) => self.reports.heard(from, *report),
+            }
+        }
+        self.heard = heard;
+    }
+
+    /// Sleeps until something happens, unless something is left to do.
+    fn wait(&mut self) {
+        let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && !self.world.port.congested();
+        let asleep = !busy && self.world.port.prepare_sleep();
+        let span = if asleep { self.sleep_span() } else { Span(0) };
+        let timeout = Timespec {
+            tv_sec: i64::try_from(span.as_secs()).unwrap_or(0),
+            tv_nsec: i64::try_from(span.0 % 1_000).unwrap_or(0) * 1_000_000,
+        };
+        let events = rustix::buffer::spare_capacity(&mut self.events);
+        // It fails only when interrupted: there are no events then, and the next turn asks again.
+        let _ = epoll::wait(&self.epoll, events, Some(&timeout));
+        if asleep {
+            self.world.port.awake();
+        }
+    }
+
+    fn sleep_span(&self) -> Span {
+        let deadlines =
+            [self.engine.next_deadline(), self.world.deadlines.next(), self.rested, self.reports.next(), self.stopping];
+        let next = deadlines.into_iter().flatten().min();
+        next.map_or(WAIT_MAX, |at| (at - self.clock.now()).min(WAIT_MAX))
+    }
+}

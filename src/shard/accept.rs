@@ -1,0 +1,216 @@
+//! New connections: accepted on any shard, handed to the one that owns the client.
+
+use super::conn::{Conn, Phase};
+use super::journal::NoClient;
+use super::{Handed, Item, Shard, Token};
+use crate::codec::{Connect, DecodeError, Frame, PacketType, ReasonCode, Version};
+use crate::session::connect::{ClientId, Identity, refuse};
+use crate::types::{ConnKey, Now, ShardId, Span};
+use bytes::BytesMut;
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::net::sockopt::set_tcp_nodelay;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use tracing::error;
+
+/// Connections accepted per listener and turn.
+const PER_TURN: usize = 64;
+/// How long a listener rests when the process is out of descriptors or memory.
+const BACK_OFF: Span = Span::from_millis(200);
+
+/// A connection on its way to the shard that owns its client.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub(super) socket: OwnedFd,
+    pub(super) peer: SocketAddr,
+    /// Everything read so far: CONNECT and what follows it.
+    pub(super) input: Vec<u8>,
+}
+
+/// A listening socket and whether it rests.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) socket: OwnedFd,
+    /// Out of descriptors or memory: not asked again before this.
+    resting: Option<Now>,
+}
+
+impl Listener {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Self { socket, resting: None }
+    }
+}
+
+impl Shard {
+    /// Accepts what waits on a listener.
+    pub(super) fn accept(&mut self, index: usize) {
+        for _ in 0..PER_TURN {
+            let Some(listener) = self.listeners.get_mut(index) else { return };
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            match acceptfrom_with(&listener.socket, flags) {
+                Ok((socket, address)) => {
+                    let peer = address.and_then(|address| address.try_into().ok());
+                    self.welcome(socket, peer.unwrap_or(UNKNOWN));
+                }
+                Err(Errno::AGAIN) => return,
+                // The peer was gone before we came to it, or a signal came.
+                Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
+                Err(error) => return self.rest(index, error),
+            }
+        }
+    }
+
+    /// Out of descriptors or memory: the listener is left alone for a while, its connections wait in the kernel.
+    fn rest(&mut self, index: usize, cause: Errno) {
+        let until = self.world.now + BACK_OFF;
+        let Some(listener) = self.listeners.get_mut(index) else { return };
+        if listener.resting.is_none() {
+            error!(%cause, shard = self.id.0, "cannot accept connections, will go on trying; raise the limit of open files (ulimit -n, LimitNOFILE=) if that is the cause");
+        }
+        listener.resting = Some(until);
+        // A listener that nobody accepts from would keep the epoll set awake.
+        let _ = epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), epoll::EventFlags::empty());
+        self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
+    }
+
+    /// Tries the listeners again whose rest is over.
+    pub(super) fn wake_listeners(&mut self) {
+        if self.rested.is_none_or(|at| at > self.world.now) {
+            return;
+        }
+        self.rested = None;
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            match listener.resting {
+                Some(until) if until > self.world.now => {
+                    self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
+                }
+                Some(_) => {
+                    let events = epoll::EventFlags::IN;
+                    let _ = epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
+                    self.accept(index);
+                    // Otherwise accepting failed again, and set a new rest without a new line in the log.
+                    let listener = &mut self.listeners[index];
+                    listener.resting = listener.resting.filter(|&until| until > self.world.now);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr) {
+        // Without it small messages wait for the peer's acknowledgement of the one before. Fails on sockets that are gone.
+        let _ = set_tcp_nodelay(&socket, true);
+        self.world.traffic.accepted += 1;
+        self.adopt(socket, peer);
+    }
+
+    /// Makes a socket one of this shard's connections.
+    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr) -> Option<ConnKey> {
+        let deadline = self.world.now + self.connect_timeout;
+        let key = self.world.conns.insert(Conn::new(socket, peer, deadline));
+        let conn = self.world.conns.get(key)?;
+        let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        if epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events).is_err() {
+            // Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.
+            self.drop_conn(key);
+            return None;
+        }
+        self.world.deadlines.arm(deadline, key);
+        Some(key)
+    }
+
+    /// Takes over a connection that another shard accepted.
+    pub(super) fn take_over(&mut self, handover: Handover) {
+        let Handover { socket, peer, input } = handover;
+        if self.stopping.is_some() {
+            return;
+        }
+        if let Some(key) = self.adopt(socket, peer) {
+            self.input(key, &input);
+        }
+    }
+
+    /// Handles the first packet of a connection, `frame`, the first `len` of `bytes`. Returns how many bytes were used.
+    pub(super) fn hello(&mut self, key: ConnKey, frame: Frame<'_>, len: usize, bytes: &[u8]) -> usize {
+        if frame.packet_type() != Some(PacketType::Connect) || frame.flags() != 0 {
+            self.refuse_connection(key, NoClient::NotConnect);
+            return bytes.len();
+        }
+        let connect = match Connect::decode(frame.body) {
+            Ok(connect) => connect,
+            Err(error) => {
+                self.refuse_version(key, error);
+                self.refuse_connection(key, NoClient::Malformed(error));
+                return bytes.len();
+            }
+        };
+        match Identity::of(&connect) {
+            Identity::Given(client_id) => {
+                let owner = self.placement.owner(client_id);
+                if owner != self.id {
+                    self.hand_over(key, owner, bytes);
+                    return bytes.len();
+                }
+                self.open(key, &connect, ClientId { text: client_id, assigned: false });
+            }
+            Identity::Assign => {
+                let id = self.placement.assign(self.id, random);
+                self.open(key, &connect, ClientId { text: &id, assigned: true });
+            }
+            Identity::Refused => self.open(key, &connect, ClientId { text: "", assigned: false }),
+        }
+        len
+    }
+
+    fn open(&mut self, key: ConnKey, connect: &Connect<'_>, client: ClientId<'_>) {
+        if let Some(conn) = self.world.conns.get_mut(key) {
+            conn.phase = Phase::Open;
+            self.engine.connect(self.world.now, key, connect, client, &mut self.world);
+        }
+    }
+
+    fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {
+        if let Some(conn) = self.world.conns.remove(key) {
+            let _ = epoll::delete(&self.epoll, &conn.socket);
+            let handover = Handover { socket: conn.socket, peer: conn.peer, input: bytes.to_vec() };
+            self.world.port.push(owner, Item::Connection(Box::new(Handed(handover))));
+        }
+    }
+
+    /// Tells a client that its protocol version is not spoken, in the words that it will understand.
+    /// [MQTT-3.1.2-2], also in 3.1.1
+    fn refuse_version(&mut self, key: ConnKey, error: DecodeError) {
+        let DecodeError::ProtocolVersion(level) = error else { return };
+        let (Some(conn), mut out) = (self.world.conns.get_mut(key), BytesMut::new()) else { return };
+        let version = if level > Version::V5 as u8 { Version::V5 } else { Version::V311 };
+        refuse(version, ReasonCode::UnsupportedProtocolVersion, &mut out);
+        conn.output.push(&out, &mut self.world.pool);
+    }
+
+    /// Ends a connection that is not a client's yet.
+    pub(super) fn refuse_connection(&mut self, key: ConnKey, why: NoClient) {
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        self.world.traffic.refused += 1;
+        self.world.journal.no_client(self.world.now, conn.peer, why);
+        self.world.begin_close(key);
+    }
+}
+
+/// What a peer without an address is logged as.
+const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+/// 128 bits that nobody can guess.
+///
+/// # Panics
+/// When the kernel has no random numbers, which it has since it started.
+pub(super) fn random() -> u128 {
+    let mut bytes = [0; 16];
+    let filled = getrandom(&mut bytes, GetRandomFlags::empty()).expect("the kernel has random numbers");
+    assert_eq!(filled, bytes.len(), "up to 256 bytes come at once");
+    u128::from_ne_bytes(bytes)
+}
+

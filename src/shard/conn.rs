@@ -1,0 +1,73 @@
+//! One connection as its shard sees it: a socket, what was read and not understood yet, what waits to be sent.
+
+use crate::transport::Output;
+use crate::types::Now;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// What a connection is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Its CONNECT is awaited, until then.
+    Hello(Now),
+    /// The engine serves it.
+    Open,
+    /// The engine has forgotten it; what is queued still goes out, until then at the latest.
+    Closing(Now),
+    /// All is sent and the end is announced: what still comes is thrown away, so that the kernel does not answer it with
+    /// a reset that would overtake our last words. Until then at the latest.
+    Lingering(Now),
+}
+
+/// A connection. Small, and without buffers while idle: there may be a hundred thousand.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) socket: OwnedFd,
+    pub(super) peer: SocketAddr,
+    pub(super) phase: Phase,
+    /// The beginning of a packet that is not whole yet.
+    pub(super) input: Vec<u8>,
+    /// How many bytes that packet has, as far as known; 0 while `input` is empty.
+    pub(super) need: usize,
+    pub(super) output: Output,
+    pub(super) flags: Flags,
+}
+
+/// What the shard has to do for a connection, and may.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Flags {
+    /// In the list of connections to write.
+    pub(super) dirty: bool,
+    /// In the list of connections to read.
+    pub(super) ready: bool,
+    /// The socket takes output, as far as known.
+    pub(super) writable: bool,
+    /// The engine was refused a message: tell it when there is room.
+    pub(super) refused: bool,
+    /// The peer has closed: read to the end, whatever a short read says.
+    pub(super) hangup: bool,
+    /// Not read until its responses are taken.
+    pub(super) paused: bool,
+}
+
+impl Conn {
+    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, deadline: Now) -> Self {
+        Self {
+            socket,
+            peer,
+            phase: Phase::Hello(deadline),
+            input: Vec::new(),
+            need: 0,
+            output: Output::default(),
+            flags: Flags { writable: true, ..Flags::default() },
+        }
+    }
+
+    /// The moment at which its phase ends by itself.
+    pub(super) fn deadline(&self) -> Option<Now> {
+        match self.phase {
+            Phase::Hello(deadline) | Phase::Closing(deadline) | Phase::Lingering(deadline) => Some(deadline),
+            Phase::Open => None,
+        }
+    }
+}

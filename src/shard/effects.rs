@@ -1,0 +1,132 @@
+//! The engine's decisions become bytes in outputs and messages in links. Nothing here makes a system call.
+
+use super::conn::{Conn, Phase};
+use super::journal::Journal;
+use super::{Item, Traffic};
+use crate::engine::{CloseReason, Effects, Note, PeerMessage};
+use crate::mesh::Port;
+use crate::transport::Pool;
+use crate::types::{ConnKey, Now, ShardId, Slab, Span, Wheel};
+use bytes::Bytes;
+
+/// How long a closed connection may take to accept what is queued for it.
+const CLOSE_WITHIN: Span = Span::from_secs(5);
+/// Memory that the list of connections to write keeps.
+const DIRTY_KEPT: usize = 4_096;
+
+/// Everything of a shard but the engine: what the engine acts on.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) conns: Slab<ConnKey, Conn>,
+    /// Connections with output, or to be closed, in no order.
+    pub(super) dirty: Vec<ConnKey>,
+    pub(super) pool: Pool,
+    pub(super) port: Port<Item>,
+    /// Deadlines of phases.
+    pub(super) deadlines: Wheel<ConnKey>,
+    pub(super) journal: Journal,
+    pub(super) traffic: Traffic,
+    /// When the turn began.
+    pub(super) now: Now,
+    /// Bound of each connection's output.
+    pub(super) output_bytes_max: usize,
+}
+
+impl World {
+    pub(super) fn mark(&mut self, key: ConnKey) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.flags.dirty
+        {
+            conn.flags.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// The list of connections to write; [`World::return_dirty`] gives its memory back.
+    pub(super) fn take_dirty(&mut self) -> Vec<ConnKey> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub(super) fn return_dirty(&mut self, mut list: Vec<ConnKey>) {
+        list.clear();
+        if self.dirty.is_empty() && list.capacity() <= DIRTY_KEPT.max(self.conns.len()) {
+            self.dirty = list;
+        }
+    }
+
+    /// Lets what is queued go out, for a bounded time, and then closes.
+    pub(super) fn begin_close(&mut self, key: ConnKey) {
+        let deadline = self.now + CLOSE_WITHIN;
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.phase = Phase::Closing(deadline);
+            self.deadlines.arm(deadline, key);
+            self.mark(key);
+        }
+    }
+
+    /// The connection, where an offered message fits its output.
+    #[inline]
+    fn room(&mut self, key: ConnKey, len: usize) -> Option<(&mut Conn, &mut Pool, &mut Vec<ConnKey>)> {
+        let conn = self.conns.get_mut(key)?;
+        // A message larger than the bound goes out when nothing else waits.
+        if conn.output.len() + len > self.output_bytes_max && !conn.output.is_empty() {
+            conn.flags.refused = true;
+            return None;
+        }
+        self.traffic.packets_out += 1;
+        Some((conn, &mut self.pool, &mut self.dirty))
+    }
+}
+
+#[inline]
+fn mark(conn: &mut Conn, key: ConnKey, dirty: &mut Vec<ConnKey>) {
+    if !conn.flags.dirty {
+        conn.flags.dirty = true;
+        dirty.push(key);
+    }
+}
+
+impl Effects for World {
+    fn send(&mut self, key: ConnKey, bytes: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.output.push(bytes, &mut self.pool);
+            self.traffic.packets_out += 1;
+            mark(conn, key, &mut self.dirty);
+        }
+    }
+
+    #[inline]
+    fn offer(&mut self, key: ConnKey, frame: &[u8]) -> bool {
+        let Some((conn, pool, dirty)) = self.room(key, frame.len()) else { return false };
+        conn.output.push(frame, pool);
+        mark(conn, key, dirty);
+        true
+    }
+
+    fn offer_shared(&mut self, key: ConnKey, head: &[u8], payload: &Bytes) -> bool {
+        let Some((conn, pool, dirty)) = self.room(key, head.len() + payload.len()) else { return false };
+        conn.output.push_shared(head, payload, pool);
+        mark(conn, key, dirty);
+        true
+    }
+
+    fn close(&mut self, key: ConnKey, why: CloseReason) {
+        // A client that said goodbye wants to hear nothing more.
+        if why == CloseReason::Goodbye
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            conn.output.clear(&mut self.pool);
+        }
+        self.begin_close(key);
+    }
+
+    fn peer(&mut self, to: ShardId, message: PeerMessage) {
+        self.port.push(to, Item::Engine(message));
+    }
+
+    fn note(&mut self, key: ConnKey, note: Note<'_>) {
+        if let Some(conn) = self.conns.get(key) {
+            self.journal.note(self.now, conn.peer, note);
+        }
+    }
+}

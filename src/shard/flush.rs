@@ -1,0 +1,94 @@
+//! The end of a turn: one write per connection that has output. Batching happens here and nowhere else; it is where
+//! nearly all of the speed comes from.
+
+use super::Shard;
+use super::conn::Phase;
+use crate::transport::Written;
+use crate::types::{ConnKey, Span};
+use rustix::net::{Shutdown, shutdown};
+
+/// How long a closed connection's peer may take to close its side.
+const LINGER: Span = Span::from_secs(1);
+
+impl Shard {
+    /// Writes what waits, tells the engine where there is room again, and closes what is to be closed.
+    pub(super) fn flush(&mut self) {
+        let dirty = self.world.take_dirty();
+        for &key in &dirty {
+            self.flush_conn(key);
+        }
+        self.world.return_dirty(dirty);
+    }
+
+    fn flush_conn(&mut self, key: ConnKey) {
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        conn.flags.dirty = false;
+        if conn.flags.writable && !conn.output.is_empty() {
+            match conn.output.write(&conn.socket, &mut self.world.pool) {
+                Ok(Written::All(count)) => self.world.traffic.bytes_out += count as u64,
+                Ok(Written::Part(count)) => {
+                    self.world.traffic.bytes_out += count as u64;
+                    conn.flags.writable = false;
+                }
+                Err(_) => return self.end(key),
+            }
+        }
+        let waiting = conn.output.len();
+        if conn.flags.paused && waiting <= self.world.output_bytes_max {
+            conn.flags.paused = false;
+            conn.flags.ready = true;
+            self.ready.push_back(key);
+        }
+        match conn.phase {
+            Phase::Closing(_) if waiting == 0 => self.linger(key),
+            Phase::Open if conn.flags.refused && waiting <= self.world.output_bytes_max / 2 => {
+                conn.flags.refused = false;
+                self.engine.writable(self.world.now, key, &mut self.world);
+            }
+            _ => {}
+        }
+    }
+
+    /// Announces the end and waits for the peer's.
+    fn linger(&mut self, key: ConnKey) {
+        let deadline = self.world.now + LINGER;
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        if conn.flags.hangup || shutdown(&conn.socket, Shutdown::Write).is_err() {
+            return self.drop_conn(key);
+        }
+        conn.phase = Phase::Lingering(deadline);
+        conn.need = 0;
+        self.world.deadlines.arm(deadline, key);
+        if !conn.flags.ready {
+            // What came before is still to be thrown away.
+            conn.flags.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Ends phases whose time is over.
+    pub(super) fn expire(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        self.world.deadlines.advance(self.world.now, crate::types::limits::TIMERS_PER_TURN, &mut due);
+        for key in due.drain(..) {
+            let Some(conn) = self.world.conns.get(key) else { continue };
+            if conn.deadline().is_none_or(|deadline| deadline > self.world.now) {
+                continue;
+            }
+            match conn.phase {
+                Phase::Hello(_) => self.refuse_connection(key, super::journal::NoClient::Timeout),
+                Phase::Closing(_) | Phase::Lingering(_) => self.drop_conn(key),
+                Phase::Open => {}
+            }
+        }
+        self.due = due;
+    }
+
+    /// Forgets a connection and closes its socket.
+    pub(super) fn drop_conn(&mut self, key: ConnKey) {
+        if let Some(mut conn) = self.world.conns.remove(key) {
+            conn.output.clear(&mut self.world.pool);
+            self.world.pool.give(conn.input);
+        }
+    }
+}

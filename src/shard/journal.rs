@@ -1,0 +1,80 @@
+//! What a shard writes to the log: who came and what went wrong, each with the peer's address, and never so much that a
+//! flood of bad clients becomes a flood of lines. Nothing here runs per message.
+
+use crate::codec::DecodeError;
+use crate::engine::{CloseReason, Note};
+use crate::types::{Now, ShardId, Span};
+use std::net::SocketAddr;
+use tracing::{debug, info, warn};
+
+/// Lines per second about clients that did something wrong.
+const LINES_PER_SECOND: u32 = 20;
+const SECOND: Span = Span::from_secs(1);
+
+/// The log of one shard.
+#[derive(Debug)]
+pub(super) struct Journal {
+    shard: ShardId,
+    /// When the current second began, lines in it, and lines left out of it.
+    since: Now,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Journal {
+    pub(super) fn new(shard: ShardId) -> Self {
+        Self { shard, since: Now(0), lines: 0, left_out: 0 }
+    }
+
+    /// Whether another line fits into this second.
+    fn admit(&mut self, now: Now) -> bool {
+        if now - self.since >= SECOND {
+            if self.left_out > 0 {
+                warn!(shard = self.shard.0, lines = self.left_out, "left out of the log: too many in one second");
+            }
+            (self.since, self.lines, self.left_out) = (now, 0, 0);
+        }
+        let fits = self.lines < LINES_PER_SECOND;
+        if fits { self.lines += 1 } else { self.left_out += 1 }
+        fits
+    }
+
+    pub(super) fn note(&mut self, now: Now, peer: SocketAddr, note: Note<'_>) {
+        match note {
+            Note::Connected { client_id, version, resumed } => {
+                debug!(%peer, client_id, ?version, resumed, shard = self.shard.0, "connected");
+            }
+            Note::Closed { client_id, why: CloseReason::ShuttingDown } => {
+                debug!(%peer, client_id, "disconnected: the broker stops");
+            }
+            Note::Refused { client_id, reason } if self.admit(now) => {
+                info!(%peer, client_id, ?reason, "refused");
+            }
+            Note::Violation { client_id, violation } if self.admit(now) => {
+                warn!(%peer, client_id, "disconnected: {violation}");
+            }
+            Note::Closed { client_id, why } if self.admit(now) => {
+                info!(%peer, client_id, ?why, "disconnected");
+            }
+            Note::Refused { .. } | Note::Violation { .. } | Note::Closed { .. } => {}
+        }
+    }
+
+    /// A connection that never became a client's.
+    pub(super) fn no_client(&mut self, now: Now, peer: SocketAddr, why: NoClient) {
+        if self.admit(now) {
+            warn!(%peer, "closed before CONNECT: {why}");
+        }
+    }
+}
+
+/// Why a connection never became a client's.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum NoClient {
+    #[error("no whole CONNECT within [limits] connect_timeout_ms")]
+    Timeout,
+    #[error("first packet is not CONNECT [MQTT-3.1.0-1]")]
+    NotConnect,
+    #[error(transparent)]
+    Malformed(DecodeError),
+}
