@@ -206,8 +206,8 @@ p.toml:6:1: limits.x: unknown key; known here: packet_bytes_max, connect_bytes_m
 #[test]
 fn a_key_on_a_line_that_is_not_toml_is_not_called_missing() {
     refused(
-        "[[listener]]\nurl = \"tcp://0.0.0.0:1883\n",
-        "p.toml:2:26: not TOML: invalid basic string, expected `\"`\n1 mistake; nothing was started",
+        "[[listener]]\nurl: \"tcp://0.0.0.0:1883\"\n",
+        "p.toml:2:6: not TOML: key with no value, expected `=`\n1 mistake; nothing was started",
     );
 }
 
