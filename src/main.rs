@@ -1,3 +1,91 @@
-//! The `pantala` program.
+//! The `pantala` program: arguments, settings, run, exit code.
 
-fn main() {}
+mod cli;
+mod run;
+
+use clap::Parser;
+use cli::{Cli, Command, Settings};
+use pantala::config::{self, Config, CoreList};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+// Many small allocations of a few sizes, most freed on the core that made them: what mimalloc is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Could not start or go on.
+const FAILED: u8 = 1;
+/// The settings are wrong. What clap exits with for the command line.
+const MISCONFIGURED: u8 = 2;
+/// The machine lacks something that a shard needs.
+const UNSUITABLE: u8 = 3;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Some(Command::Defaults) => print(config::DEFAULT_TOML),
+        Some(Command::Check(settings)) => check(settings),
+        None => settings_of(&cli.settings)
+            .and_then(|(config, cores)| run::run(&config, &cores, cli.settings.no_store)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Why the program ends before it was asked to, for people and for scripts.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    fn running(why: impl Display) -> Self {
+        Self { code: FAILED, message: format!("pantala: {why}") }
+    }
+
+    fn misconfigured(message: String) -> Self {
+        Self { code: MISCONFIGURED, message }
+    }
+
+    fn unsuitable(why: impl Display) -> Self {
+        Self { code: UNSUITABLE, message: format!("pantala: {why}") }
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), Failure> {
+    let (config, allowed) = settings_of(settings)?;
+    let shards = config.cores.placement(&allowed).len();
+    print(&format!("# Shards: {shards}. Cores that this process may run on: {allowed}.\n\n{config}"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who reads on has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Failure::running),
+    }
+}
+
+/// The settings that the command line and its file come to, and the cores that the process may run on.
+fn settings_of(settings: &Settings) -> Result<(Config, CoreList), Failure> {
+    let allowed = CoreList::of_this_process().map_err(Failure::running)?;
+    let file = match &settings.config {
+        Some(path) => {
+            let name = path.display().to_string();
+            let bytes = std::fs::read(path)
+                .map_err(|error| Failure::misconfigured(format!("{name}: cannot be read: {error}")))?;
+            Some((name, bytes))
+        }
+        None => None,
+    };
+    let file = file.as_ref().map(|(name, bytes)| config::File { name, bytes });
+    let config = Config::resolve(file, &settings.overrides(), &allowed);
+    config.map(|config| (config, allowed)).map_err(|mistakes| Failure::misconfigured(mistakes.to_string()))
+}

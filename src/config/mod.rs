@@ -1,1 +1,197 @@
-//! config
+//! The operator's settings: from a TOML file and the command line into one [`Config`] whose every value can be honoured.
+//!
+//! Reads: nothing but the text it is handed, and addresses when [`ListenUrl::addresses`] is asked for them.
+//! Invariant: a [`Config`] that came out of [`Config::resolve`] is whole and in range. Whatever is wrong is listed at
+//! once as [`Mistakes`], with file, line and column, and nothing starts half-way.
+//! `default.toml` beside this file holds every key with its default and what it means; a test keeps the two equal.
+
+mod cores;
+mod keys;
+mod mistake;
+mod raw;
+mod show;
+mod url;
+
+pub use cores::{BadCoreList, CoreList, Cores};
+pub use mistake::{Mistake, Mistakes, Place};
+pub use url::{BadUrl, Host, ListenUrl};
+
+use crate::types::{Limits, Span};
+use std::path::PathBuf;
+
+/// Every key with its default and a sentence.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// All settings of a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; at least one, each once.
+    pub listeners: Vec<ListenUrl>,
+    /// Which cores run shards, and how many.
+    pub cores: Cores,
+    /// Bounds: `[session]` and `[limits]`.
+    pub limits: Limits,
+    /// How often `$SYS` topics are published; `None`: never.
+    pub sys_interval: Option<Span>,
+    /// What is logged and how.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listeners: vec![ListenUrl::LOCAL],
+            cores: Cores::default(),
+            limits: Limits::default(),
+            sys_interval: Some(Span::from_secs(10)),
+            log: Log::default(),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// The least important events that are still written.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What the broker could not do.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Start, stop, and connections that broke the protocol.
+    #[default]
+    Info,
+    /// Every connection that comes and goes.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// Every level with its name.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("off", Self::Off),
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl LogFormat {
+    /// Every format with its name.
+    pub const ALL: [(&'static str, Self); 2] = [("text", Self::Text), ("json", Self::Json)];
+}
+
+/// What the command line sets; each wins over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`: instead of all of the file's listeners.
+    pub listen: Vec<String>,
+    /// `--cores`
+    pub cores: Option<String>,
+    /// `--shards`: 1 to [`crate::types::SHARDS_MAX`], which the caller has checked.
+    pub shards: Option<u16>,
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// `--log`
+    pub log_level: Option<LogLevel>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
+}
+
+/// A configuration file as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// The name for messages: what the operator called it.
+    pub name: &'a str,
+    /// Its content.
+    pub bytes: &'a [u8],
+}
+
+impl Config {
+    /// The settings of a file and a command line together, for a process that may run on the cores `allowed`.
+    ///
+    /// # Errors
+    /// Every mistake of both.
+    pub fn resolve(
+        file: Option<File<'_>>,
+        overrides: &Overrides,
+        allowed: &CoreList,
+    ) -> Result<Self, Mistakes> {
+        let mut config = Self::default();
+        let mut mistakes = Vec::new();
+        if let Some(file) = file {
+            match std::str::from_utf8(file.bytes) {
+                Ok(text) => mistakes.extend(keys::read(file.name, text, allowed, &mut config)),
+                Err(error) => mistakes.push(not_utf8(file, error.valid_up_to())),
+            }
+        }
+        mistakes.extend(config.apply(overrides, allowed));
+        if mistakes.is_empty() { Ok(config) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// Puts the command line over the file.
+    fn apply(&mut self, overrides: &Overrides, allowed: &CoreList) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let mut refuse = |name, given: &str, expected: String| {
+            let problem = format!("given \"{given}\", expected {expected}");
+            mistakes.push(Mistake { place: Place::Argument { name }, key: String::new(), problem });
+        };
+        if !overrides.listen.is_empty() {
+            self.listeners.clear();
+        }
+        for url in &overrides.listen {
+            match keys::listener(url, &self.listeners) {
+                Ok(url) => self.listeners.push(url),
+                Err(expected) => refuse("--listen", url, expected),
+            }
+        }
+        if let Some(list) = &overrides.cores {
+            match keys::core_list(list, allowed) {
+                Ok(list) => self.cores.list = list,
+                Err(expected) => refuse("--cores", list, expected),
+            }
+        }
+        if let Some(data) = &overrides.data {
+            refuse(
+                "--data",
+                &data.to_string_lossy(),
+                format!("--no-store or neither; {}", keys::NO_STORE_YET),
+            );
+        }
+        self.cores.shards = overrides.shards.or(self.cores.shards);
+        self.log.level = overrides.log_level.unwrap_or(self.log.level);
+        self.log.format = overrides.log_format.unwrap_or(self.log.format);
+        mistakes
+    }
+}
+
+fn not_utf8(file: File<'_>, valid_up_to: usize) -> Mistake {
+    let text = std::str::from_utf8(&file.bytes[..valid_up_to]).expect("valid up to here");
+    let problem = "not TOML: not UTF-8 text from here on".to_owned();
+    Mistake { place: Place::of(file.name, text, valid_up_to), key: String::new(), problem }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! What `pantala` understands on its command line.
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use pantala::config::{LogFormat, LogLevel, Overrides};
+use pantala::types::SHARDS_MAX;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  pantala                               clients on this machine, every core
+  pantala --listen tcp://0.0.0.0:1883   clients on every IPv4 network
+  pantala --cores 2-5 --log debug       four cores, every connection logged
+  pantala --config pantala.toml         settings from a file
+  pantala check --config pantala.toml   what is wrong with it, or what it sets
+  pantala defaults > pantala.toml       every setting with its meaning
+
+A line on standard output names each address once clients can connect:
+  listening on tcp://127.0.0.1:1883
+Logs go to standard error.
+
+Signals:
+  SIGTERM, SIGINT   stop: tell the clients, send what is ready, close
+  a second one      exit at once
+
+Exit codes:
+  0          stopped as asked
+  1          could not start or go on; an address in use, for example
+  2          wrong settings or command line; nothing was started
+  3          this machine lacks io_uring or enough lockable memory
+  130, 143   a second SIGINT or SIGTERM";
+
+/// A thread-per-core MQTT broker: 3.1, 3.1.1 and 5.0.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES, max_term_width = 110, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the settings that would be used, or everything that is wrong with them, and start nothing
+    Check(Settings),
+    /// Print a configuration file with every setting, its default and its meaning
+    Defaults,
+}
+
+/// Options that make up the settings, for running as for checking.
+#[derive(Args, Debug)]
+pub(crate) struct Settings {
+    /// Read settings from this TOML file; options on the command line win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Listen here: tcp://HOST:PORT, more than once for more addresses; port 0 is any free port
+    /// [default: tcp://127.0.0.1:1883]
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+
+    /// Run on these cores, such as 0-3,6 [default: every core that the process may run on]
+    #[arg(long, value_name = "LIST")]
+    cores: Option<String>,
+
+    /// Run so many shards; more than cores share them [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=SHARDS_MAX as i64))]
+    shards: Option<u16>,
+
+    /// Keep sessions and retained messages in this folder; not in this version, which keeps them in memory
+    #[arg(long, value_name = "DIR", conflicts_with = "no_store")]
+    data: Option<PathBuf>,
+
+    /// Keep sessions and retained messages in memory only, until the process ends
+    #[arg(long)]
+    pub(crate) no_store: bool,
+
+    /// Log what is at least so important [default: info]
+    #[arg(long, value_name = "LEVEL", value_parser = one_of(LogLevel::ALL))]
+    log: Option<LogLevel>,
+
+    /// Log lines for people, or one JSON object per line [default: text]
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(LogFormat::ALL))]
+    log_format: Option<LogFormat>,
+}
+
+impl Settings {
+    /// What the command line says over the file.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            listen: self.listen.clone(),
+            cores: self.cores.clone(),
+            shards: self.shards,
+            data: self.data.clone(),
+            log_level: self.log,
+            log_format: self.log_format,
+        }
+    }
+}
+
+fn one_of<T, const N: usize>(words: [(&'static str, T); N]) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    let names = words.each_ref().map(|(name, _)| *name);
+    PossibleValuesParser::new(names).try_map(move |given| {
+        let found = words.iter().find(|(name, _)| *name == given);
+        found.map(|(_, value)| value.clone()).ok_or("not among the possible values")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_reaches_the_settings() {
+        let cli = Cli::parse_from([
+            "pantala",
+            "--listen",
+            "tcp://h:1",
+            "--listen=tcp://h:2",
+            "--cores",
+            "0-1",
+            "--shards",
+            "256",
+            "--data",
+            "d",
+            "--log",
+            "warn",
+            "--log-format",
+            "json",
+        ]);
+        let expected = Overrides {
+            listen: vec!["tcp://h:1".to_owned(), "tcp://h:2".to_owned()],
+            cores: Some("0-1".to_owned()),
+            shards: Some(256),
+            data: Some(PathBuf::from("d")),
+            log_level: Some(LogLevel::Warn),
+            log_format: Some(LogFormat::Json),
+        };
+        assert_eq!(cli.settings.overrides(), expected);
+    }
+
+    #[test]
+    fn options_of_a_subcommand_stand_behind_it() {
+        let cli = Cli::parse_from(["pantala", "check", "--config", "f"]);
+        assert!(matches!(cli.command, Some(Command::Check(Settings { config: Some(_), .. }))));
+        assert!(Cli::try_parse_from(["pantala", "--config", "f", "check"]).is_err());
+        assert!(Cli::try_parse_from(["pantala", "--data", "d", "--no-store"]).is_err());
+        assert!(Cli::try_parse_from(["pantala", "--shards", "0"]).is_err());
+        assert!(Cli::try_parse_from(["pantala", "--shards", "257"]).is_err());
+    }
+}

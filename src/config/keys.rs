@@ -1,0 +1,140 @@
+//! Every key that a file can have, the range of its values, and the rules between keys.
+
+use super::raw::{Document, Section, grouped};
+use super::{Config, CoreList, Cores, ListenUrl, LogFormat, LogLevel, Mistake};
+use crate::types::limits::{INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
+use crate::types::{Limits, SHARDS_MAX, Span};
+
+/// The whole of the largest packet: a byte, four bytes of length, and what those can express.
+const PACKET_BYTES_MAX: u64 = REMAINING_LENGTH_MAX as u64 + 5;
+/// Matching recurses once per level; so many fit a shard's stack with room to spare.
+const TOPIC_LEVELS_MAX: u64 = 1_024;
+/// 0xFFFFFFFF seconds means "never" in MQTT 5.0. [MQTT 3.1.2.11.2]
+const SESSION_EXPIRY_MAX_S: u64 = u32::MAX as u64 - 1;
+/// More than any machine has, and far from where sums of such numbers would overflow.
+const MEMORY_BYTES_MAX: u64 = 1 << 46;
+
+/// What to say to those who ask for a durable store.
+pub(super) const NO_STORE_YET: &str =
+    "this version keeps sessions and retained messages in memory only, until the process ends";
+
+/// The words for [`Overflow`].
+pub(super) const OVERFLOW: [(&str, Overflow); 3] = [
+    ("drop-newest", Overflow::DropNewest),
+    ("drop-oldest", Overflow::DropOldest),
+    ("disconnect", Overflow::Disconnect),
+];
+
+/// Reads a file's text over the defaults in `config`; returns what is wrong with it.
+pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Config) -> Vec<Mistake> {
+    let (mut document, table) = Document::parse(name, text);
+    let mut top = Section::top(&mut document, table.get_ref());
+    let mut listeners = Vec::new();
+    if top.tables("listener", |section| listener_table(section, &mut listeners)) {
+        config.listeners = listeners;
+    }
+    top.table("cores", |section| cores(section, allowed, &mut config.cores));
+    top.table("store", store);
+    top.table("session", |section| session(section, &mut config.limits));
+    top.table("limits", |section| limits(section, &mut config.limits));
+    top.table("sys", |section| sys(section, &mut config.sys_interval));
+    top.table("log", |mut section| {
+        section.choice("level", &LogLevel::ALL, &mut config.log.level);
+        section.choice("format", &LogFormat::ALL, &mut config.log.format);
+        section.finish();
+    });
+    top.finish();
+    document.into_mistakes()
+}
+
+fn listener_table(mut section: Section<'_, '_>, listeners: &mut Vec<ListenUrl>) {
+    let url = section.value("url", |value| match value.as_str() {
+        Some(url) => listener(url, listeners),
+        None => Err("\"tcp://HOST:PORT\"".to_owned()),
+    });
+    section.require("url", "tcp://HOST:PORT");
+    listeners.extend(url);
+    section.finish();
+}
+
+/// A listener's URL that is not among `others`; or what was expected instead.
+pub(super) fn listener(url: &str, others: &[ListenUrl]) -> Result<ListenUrl, String> {
+    let url: ListenUrl = url.parse().map_err(|bad: super::BadUrl| bad.to_string())?;
+    // Listeners share their port between shards, so the system would not refuse the second one.
+    if url.port != 0 && others.contains(&url) {
+        return Err("each listener once".to_owned());
+    }
+    Ok(url)
+}
+
+fn cores(mut section: Section<'_, '_>, allowed: &CoreList, cores: &mut Cores) {
+    let list = section.value("list", |value| match value.as_str() {
+        Some(text) => core_list(text, allowed),
+        None => Err(super::BadCoreList.to_string()),
+    });
+    cores.list = list.flatten();
+    section.number_or("shards", "auto", 1..=SHARDS_MAX as u64, &mut cores.shards);
+    section.finish();
+}
+
+/// A list of cores that the process may run on, `None` for all; or what was expected instead.
+pub(super) fn core_list(text: &str, allowed: &CoreList) -> Result<Option<CoreList>, String> {
+    if text == "all" {
+        return Ok(None);
+    }
+    let list: CoreList = text.parse().map_err(|bad: super::BadCoreList| bad.to_string())?;
+    match list.beyond(allowed) {
+        Some(beyond) => Err(format!("cores that this process may run on ({allowed}), so not {beyond}")),
+        None => Ok(Some(list)),
+    }
+}
+
+fn store(mut section: Section<'_, '_>) {
+    section.value("enabled", |value| match value.as_bool() {
+        Some(false) => Ok(()),
+        Some(true) => Err(format!("false; {NO_STORE_YET}")),
+        None => Err("false".to_owned()),
+    });
+    section.finish();
+}
+
+fn session(mut section: Section<'_, '_>, limits: &mut Limits) {
+    let mut expiry_s = limits.session_expiry_max.map(Span::as_secs);
+    section.number_or("expiry_max_s", "never", 0..=SESSION_EXPIRY_MAX_S, &mut expiry_s);
+    limits.session_expiry_max = expiry_s.map(Span::from_secs);
+    section.number("keep_alive_max_s", 0..=u64::from(u16::MAX), &mut limits.keep_alive_max_s);
+    section.number("subscriptions_max", 1..=u64::from(u32::MAX), &mut limits.subscriptions_max);
+    section.number("inflight_max", 1..=u64::from(INFLIGHT_MAX), &mut limits.inflight_max);
+    section.number("receive_max", 1..=u64::from(u16::MAX), &mut limits.receive_max);
+    section.number("queue_messages_max", 1..=u64::from(u32::MAX), &mut limits.queue_messages_max);
+    section.number("queue_bytes_max", 1..=MEMORY_BYTES_MAX, &mut limits.queue_bytes_max);
+    section.choice("overflow", &OVERFLOW, &mut limits.overflow);
+    section.finish();
+}
+
+fn limits(mut section: Section<'_, '_>, limits: &mut Limits) {
+    section.number("packet_bytes_max", 256..=PACKET_BYTES_MAX, &mut limits.packet_bytes_max);
+    let given = section.number("connect_bytes_max", 64..=PACKET_BYTES_MAX, &mut limits.connect_bytes_max);
+    if given && limits.connect_bytes_max > limits.packet_bytes_max {
+        let bound = grouped(u64::from(limits.packet_bytes_max));
+        section.mistake("connect_bytes_max", &format!("at most packet_bytes_max, {bound}"));
+    }
+    // Who lowers only packet_bytes_max means CONNECT too.
+    limits.connect_bytes_max = limits.connect_bytes_max.min(limits.packet_bytes_max);
+    let mut connect_timeout_ms = limits.connect_timeout.0;
+    section.number("connect_timeout_ms", 1..=3_600_000, &mut connect_timeout_ms);
+    limits.connect_timeout = Span::from_millis(connect_timeout_ms);
+    section.number("topic_levels_max", 1..=TOPIC_LEVELS_MAX, &mut limits.topic_levels_max);
+    section.number("output_bytes_max", 4_096..=1 << 30, &mut limits.output_bytes_max);
+    section.number("sessions_max", 1..=u64::from(u32::MAX), &mut limits.sessions_max);
+    section.number("retained_messages_max", 0..=u64::from(u32::MAX), &mut limits.retained_messages_max);
+    section.number("retained_bytes_max", 0..=MEMORY_BYTES_MAX, &mut limits.retained_bytes_max);
+    section.finish();
+}
+
+fn sys(mut section: Section<'_, '_>, interval: &mut Option<Span>) {
+    let mut interval_s = interval.map_or(0, Span::as_secs);
+    section.number("interval_s", 0..=86_400, &mut interval_s);
+    *interval = (interval_s > 0).then(|| Span::from_secs(interval_s));
+    section.finish();
+}

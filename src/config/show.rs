@@ -1,0 +1,86 @@
+//! Settings written as the TOML that would set them: what `pantala check` prints.
+
+use super::keys::OVERFLOW;
+use super::raw::grouped;
+use super::{Config, LogFormat, LogLevel};
+use crate::types::{Limits, Span};
+use std::fmt::{self, Display, Formatter};
+
+impl Display for Config {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        // Taken apart in full, so that a new setting does not compile until it is shown.
+        let Self { listeners, cores, limits, sys_interval, log } = self;
+        for url in listeners {
+            writeln!(f, "[[listener]]\nurl = \"{url}\"\n")?;
+        }
+        writeln!(f, "[cores]")?;
+        match &cores.list {
+            Some(list) => writeln!(f, "list = \"{list}\"")?,
+            None => writeln!(f, "list = \"all\"")?,
+        }
+        number_or(f, "shards", cores.shards.map(u64::from), "auto")?;
+        writeln!(f, "\n[store]\nenabled = false\n")?;
+        show_limits(f, limits)?;
+        writeln!(f, "\n[sys]")?;
+        number(f, "interval_s", sys_interval.map_or(0, Span::as_secs))?;
+        writeln!(f, "\n[log]")?;
+        writeln!(f, "level = \"{}\"", word(&LogLevel::ALL, log.level))?;
+        writeln!(f, "format = \"{}\"", word(&LogFormat::ALL, log.format))
+    }
+}
+
+fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
+    // In full, as above.
+    let &Limits {
+        packet_bytes_max,
+        connect_bytes_max,
+        connect_timeout,
+        topic_levels_max,
+        subscriptions_max,
+        inflight_max,
+        receive_max,
+        queue_messages_max,
+        queue_bytes_max,
+        overflow,
+        output_bytes_max,
+        retained_messages_max,
+        retained_bytes_max,
+        session_expiry_max,
+        sessions_max,
+        keep_alive_max_s,
+    } = limits;
+    writeln!(f, "[session]")?;
+    number_or(f, "expiry_max_s", session_expiry_max.map(Span::as_secs), "never")?;
+    number(f, "keep_alive_max_s", keep_alive_max_s)?;
+    number(f, "subscriptions_max", subscriptions_max)?;
+    number(f, "inflight_max", inflight_max)?;
+    number(f, "receive_max", receive_max)?;
+    number(f, "queue_messages_max", queue_messages_max)?;
+    number(f, "queue_bytes_max", queue_bytes_max)?;
+    writeln!(f, "overflow = \"{}\"", word(&OVERFLOW, overflow))?;
+    writeln!(f, "\n[limits]")?;
+    number(f, "packet_bytes_max", packet_bytes_max)?;
+    number(f, "connect_bytes_max", connect_bytes_max)?;
+    number(f, "connect_timeout_ms", connect_timeout.0)?;
+    number(f, "topic_levels_max", topic_levels_max)?;
+    number(f, "output_bytes_max", output_bytes_max as u64)?;
+    number(f, "sessions_max", sessions_max)?;
+    number(f, "retained_messages_max", retained_messages_max)?;
+    number(f, "retained_bytes_max", retained_bytes_max)
+}
+
+fn number(f: &mut Formatter<'_>, key: &str, number: impl Into<u64>) -> fmt::Result {
+    writeln!(f, "{key} = {}", grouped(number.into()))
+}
+
+fn number_or(f: &mut Formatter<'_>, key: &str, number: Option<u64>, word: &str) -> fmt::Result {
+    match number {
+        Some(number) => writeln!(f, "{key} = {}", grouped(number)),
+        None => writeln!(f, "{key} = \"{word}\""),
+    }
+}
+
+/// The word that stands for a value; every value has one.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    words.iter().find(|(_, meaning)| *meaning == value).map_or("", |(word, _)| *word)
+}

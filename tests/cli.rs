@@ -1,0 +1,284 @@
+//! The program as its operator meets it: what it prints, what it exits with, how it stops.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use tempfile::TempDir;
+
+/// Options that make a broker small and free of other tests: two shards, a port of its own.
+const SMALL: [&str; 5] = ["--shards=2", "--listen", "tcp://127.0.0.1:0", "--no-store", "--log=info"];
+
+fn pantala(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pantala"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a run left behind.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn outcome(arguments: &[&str]) -> Outcome {
+    let output = pantala(arguments).output().expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("output is text");
+    Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A configuration file in a folder that goes away with it.
+struct File {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl File {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("p.toml");
+        std::fs::write(&path, text).expect("a file");
+        Self { path, _folder: folder }
+    }
+
+    fn name(&self) -> &str {
+        self.path.to_str().expect("a path in plain letters")
+    }
+}
+
+/// A broker that runs until it is dropped.
+struct Running {
+    process: Child,
+    out: BufReader<ChildStdout>,
+    /// Everything printed until it was ready.
+    printed: String,
+    address: SocketAddr,
+}
+
+impl Running {
+    /// Starts the program; returns when it listens.
+    fn start(arguments: &[&str]) -> Self {
+        let mut process = pantala(arguments).spawn().expect("the program runs");
+        let out = BufReader::new(process.stdout.take().expect("piped"));
+        let mut broker = Self { process, out, printed: String::new(), address: ([0; 4], 0).into() };
+        broker.address = broker.listening();
+        broker
+    }
+
+    /// Reads on to the next line that names an address.
+    fn listening(&mut self) -> SocketAddr {
+        loop {
+            let start = self.printed.len();
+            if self.out.read_line(&mut self.printed).expect("text") == 0 {
+                let mut err = String::new();
+                self.process.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
+                panic!("ended before it listened: {} {err}", self.printed);
+            }
+            if let Some(address) = self.printed[start..].trim_end().strip_prefix("listening on tcp://") {
+                return address.parse().expect("an address");
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("the process is there");
+    }
+
+    /// Waits for the end; the exit code, all of standard output and of standard error.
+    fn end(mut self) -> Outcome {
+        let (mut out, mut err) = (std::mem::take(&mut self.printed), String::new());
+        self.out.read_to_string(&mut out).expect("text");
+        self.process.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
+        let status = self.process.wait().expect("it ends");
+        assert_eq!(status.signal(), None, "ended by a signal instead of by itself");
+        Outcome { code: status.code(), out, err }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Gone already after `end`.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn help_tells_what_to_type_and_what_exit_codes_mean() {
+    let Outcome { code, out, err } = outcome(&["--help"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for told in ["--listen tcp://0.0.0.0:1883", "--log-format", "check", "Exit codes:", "io_uring", "SIGTERM"]
+    {
+        assert!(out.contains(told), "{told}: {out}");
+    }
+}
+
+#[test]
+fn version_is_one_line() {
+    let expected = format!("pantala {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(outcome(&["--version"]), Outcome { code: Some(0), out: expected, err: String::new() });
+}
+
+#[test]
+fn check_prints_settings_that_are_a_file_of_the_same_settings() {
+    let first = outcome(&["check", "--shards=3", "--listen", "tcp://[::1]:7", "--log=off"]);
+    assert_eq!((first.code, first.err.as_str()), (Some(0), ""));
+    assert!(first.out.contains("[cores]\nlist = \"all\"\nshards = 3\n"), "{}", first.out);
+    assert!(first.out.contains("[[listener]]\nurl = \"tcp://[::1]:7\"\n"), "{}", first.out);
+    assert_eq!(outcome(&["check", "--config", File::new(&first.out).name()]), first);
+}
+
+#[test]
+fn defaults_prints_a_file_that_changes_nothing() {
+    let defaults = outcome(&["defaults"]);
+    assert_eq!(defaults.code, Some(0));
+    let checked = outcome(&["check", "--config", File::new(&defaults.out).name()]);
+    assert_eq!(checked, outcome(&["check"]));
+}
+
+#[test]
+fn mistakes_exit_with_2_and_start_nothing() {
+    let file = File::new("[limits]\npacket_byte_max = 1\n\n[store]\nenabled = true\n");
+    let name = file.name();
+    let expected = Outcome {
+        code: Some(2),
+        out: String::new(),
+        err: format!(
+            "{name}:2:1: limits.packet_byte_max: unknown key; did you mean packet_bytes_max?\n\
+             {name}:5:11: store.enabled: given true, expected false; this version keeps sessions and retained messages \
+             in memory only, until the process ends\n\
+             --listen: given \"ws://0.0.0.0:80\", expected tcp://HOST:PORT; ws:// listeners come with a later version\n\
+             3 mistakes; nothing was started\n"
+        ),
+    };
+    let arguments = ["--config", name, "--listen", "ws://0.0.0.0:80"];
+    assert_eq!(outcome(&arguments), expected);
+    assert_eq!(outcome(&[&["check"], &arguments[..]].concat()), expected);
+}
+
+#[test]
+fn a_folder_for_data_is_refused_and_says_why() {
+    let Outcome { code, out, err } = outcome(&["--data", "/somewhere"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("in memory only"), "{err}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_exits_with_2() {
+    let Outcome { code, out, err } = outcome(&["--config", "/nowhere/p.toml"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.starts_with("/nowhere/p.toml: cannot be read: No such file"), "{err}");
+}
+
+#[test]
+fn words_that_are_no_option_exit_with_2() {
+    for arguments in [&["--port", "1883"][..], &["--log", "loud"], &["--shards", "0"], &["serve"]] {
+        let Outcome { code, out, err } = outcome(arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(err.contains("--help"), "{err}");
+    }
+}
+
+#[test]
+fn an_address_in_use_exits_with_1_and_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let Outcome { code, out, err } = outcome(&["--listen", &format!("tcp://{address}"), "--log=off"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.contains(&address.to_string()) && err.contains("in use"), "{err}");
+    assert_eq!(err.lines().count(), 1, "one sentence: {err}");
+}
+
+#[test]
+fn a_host_that_is_not_known_exits_with_1_and_names_it() {
+    let Outcome { code, out, err } = outcome(&["--listen", "tcp://nobody.invalid:1883", "--log=off"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
+    assert!(err.contains("nobody.invalid"), "{err}");
+}
+
+#[test]
+fn a_free_port_is_printed_and_reachable() {
+    let broker = Running::start(&SMALL);
+    assert_ne!(broker.address.port(), 0);
+    TcpStream::connect(broker.address).expect("somebody listens");
+}
+
+#[test]
+fn each_listener_gets_its_line() {
+    let file =
+        File::new("[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n[[listener]]\nurl = \"tcp://localhost:0\"\n");
+    let mut broker = Running::start(&["--config", file.name(), "--shards=1", "--log=off"]);
+    let second = broker.listening();
+    for address in [broker.address, second] {
+        TcpStream::connect(address).expect("somebody listens");
+    }
+}
+
+#[test]
+fn sigterm_and_sigint_stop_it_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let broker = Running::start(&SMALL);
+        let client = TcpStream::connect(broker.address).expect("somebody listens");
+        broker.signal(signal);
+        let address = broker.address;
+        let Outcome { code, err, .. } = broker.end();
+        assert_eq!(code, Some(0), "{err}");
+        drop(client);
+        TcpStream::connect(address).expect_err("nobody listens any more");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let broker = Running::start(&SMALL);
+    // Both are delivered together when it goes on, before it can have stopped.
+    for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+        broker.signal(signal);
+    }
+    let Outcome { code, err, .. } = broker.end();
+    assert!(matches!(code, Some(130 | 143)), "{code:?} {err}");
+}
+
+#[test]
+fn a_broker_for_this_machine_says_how_to_open_it_to_the_network_and_that_it_is_in_memory() {
+    let broker = Running::start(&["--listen", "tcp://127.0.0.1:0", "--log=off"]);
+    broker.signal(Signal::TERM);
+    let address = broker.address;
+    assert_eq!(
+        broker.end(),
+        Outcome {
+            code: Some(0),
+            out: format!(
+                "listening on tcp://{address}\n\
+                 only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883\n\
+                 sessions and retained messages are in memory only, until this process ends\n"
+            ),
+            err: String::new(),
+        }
+    );
+}
+
+#[test]
+fn who_knows_is_not_told_again() {
+    let broker = Running::start(&["--listen", "tcp://0.0.0.0:0", "--no-store", "--log=off"]);
+    broker.signal(Signal::TERM);
+    let address = broker.address;
+    assert_eq!(broker.end().out, format!("listening on tcp://{address}\n"));
+}
+
+#[test]
+fn json_logs_are_one_object_per_line_on_standard_error() {
+    let broker = Running::start(&[&SMALL[..], &["--log-format=json"]].concat());
+    broker.signal(Signal::TERM);
+    let Outcome { out, err, .. } = broker.end();
+    assert!(!out.contains('{'), "{out}");
+    assert!(err.lines().count() >= 2, "{err}");
+    for line in err.lines() {
+        assert!(line.starts_with("{\"timestamp\":\"") && line.ends_with('}'), "{line}");
+    }
+    assert!(err.contains("\"message\":\"stopping\"") && err.contains("\"level\":\"INFO\""), "{err}");
+}
