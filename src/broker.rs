@@ -1,1 +1,220 @@
-//! broker
+//! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
+
+use crate::mesh::Mesh;
+use crate::shard::{Clock, Plan, Shard, Stop};
+use crate::transport;
+use crate::types::{HashSeed, Limits, SHARDS_MAX, ShardId, Span};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Batches that wait on one link at most; then the sender stops reading from its clients.
+const LINK_BATCHES: usize = 64;
+/// Locked memory that the executor's rings may need on kernels that count it.
+const MEMLOCK_MIN: u64 = 512 << 10;
+/// The executor's own rings and buffers: little, because sockets do not go through them.
+const RING_DEPTH: usize = 16;
+const IO_MEMORY: usize = 64 << 10;
+
+/// What a broker is started with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses to listen on; port 0 is any free port.
+    pub listeners: Vec<SocketAddr>,
+    /// The processor of each shard, 1 to 256 of them. Shards may share one.
+    pub cores: Vec<usize>,
+    /// The operator's bounds.
+    pub limits: Limits,
+    /// How often `$SYS` is published, if at all.
+    pub sys_interval: Option<Span>,
+}
+
+/// Why a broker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No cores, or too many.
+    #[error("{0} shards were asked for; 1 to {SHARDS_MAX} are possible")]
+    Shards(usize),
+    /// Something else has the address, or it is not one of this machine's.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, Errno),
+    /// The kernel has io_uring turned off.
+    #[error(
+        "io_uring is turned off on this machine (kernel.io_uring_disabled = {0}); turn it on with: sysctl -w kernel.io_uring_disabled=0"
+    )]
+    IoUringDisabled(String),
+    /// The limit of locked memory is too low for io_uring.
+    #[error(
+        "the limit of locked memory is {0} bytes and io_uring needs {MEMLOCK_MIN}; raise it with: ulimit -l, or LimitMEMLOCK= in the service"
+    )]
+    LockedMemory(u64),
+    /// An executor could not be made.
+    #[error(
+        "cannot start an executor on core {0}: {1}; a container may forbid io_uring_setup (seccomp), or the core is not one that the process may run on"
+    )]
+    Executor(usize, String),
+    /// The kernel refused a descriptor or random numbers.
+    #[error("out of resources: {0}")]
+    Resources(#[from] Errno),
+}
+
+impl StartError {
+    /// Whether this machine lacks something that Pantala needs, and not this start alone.
+    pub fn is_unsuitable(&self) -> bool {
+        matches!(self, Self::IoUringDisabled(_) | Self::LockedMemory(_) | Self::Executor(..))
+    }
+}
+
+/// A running broker. Dropping it without [`Broker::stop`] leaves its threads running.
+#[derive(Debug)]
+pub struct Broker {
+    addresses: Vec<SocketAddr>,
+    stop: Arc<Stop>,
+    shards: Vec<ExecutorJoinHandle<Result<(), Errno>>>,
+}
+
+impl Broker {
+    /// Starts all parts. Clients can connect when it returns.
+    ///
+    /// # Errors
+    /// The first thing that is missing; nothing is left running then.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let count = settings.cores.len();
+        let shards = u16::try_from(count).ok().filter(|&n| (1..=SHARDS_MAX).contains(&usize::from(n)));
+        let shards = shards.ok_or(StartError::Shards(count))?;
+        check_machine()?;
+        raise_open_files();
+        let (addresses, mut listeners) = listen(&settings.listeners, count)?;
+        let stop = Arc::new(Stop::new()?);
+        let (seed, clock) = (seed()?, Clock::start());
+        let (ready, started) = bounded(count);
+        let mut broker = Self { addresses, stop, shards: Vec::with_capacity(count) };
+        for (id, port) in (0..).map(ShardId).zip(Mesh::new(count, LINK_BATCHES)) {
+            let plan = Plan {
+                id,
+                shards,
+                limits: settings.limits.clone(),
+                seed,
+                listeners: listeners.pop().unwrap_or_default(),
+                port,
+                sys_interval: settings.sys_interval,
+                clock,
+                stop: Arc::clone(&broker.stop),
+            };
+            let core = settings.cores[id.index()];
+            match spawn(core, plan, ready.clone()) {
+                Ok(handle) => broker.shards.push(handle),
+                Err(error) => return Err(broker.give_up(StartError::Executor(core, error))),
+            }
+        }
+        drop(ready);
+        broker.await_start(&started, &settings.cores)
+    }
+
+    /// Every shard says when it runs; one that ends instead hangs up.
+    fn await_start(self, started: &Receiver<()>, cores: &[usize]) -> Result<Self, StartError> {
+        if started.iter().take(cores.len()).count() == cores.len() {
+            return Ok(self);
+        }
+        self.stop.raise();
+        let mut failed = StartError::Executor(cores[0], "unknown".to_owned());
+        for (handle, &core) in self.shards.into_iter().zip(cores) {
+            match handle.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failed = StartError::Resources(error),
+                Err(error) => failed = StartError::Executor(core, error.to_string()),
+            }
+        }
+        Err(failed)
+    }
+
+    fn give_up(self, error: StartError) -> StartError {
+        self.stop();
+        error
+    }
+
+    /// The addresses that are listened on, with the ports that port 0 became.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops: no new connections, a goodbye to every client, and a few seconds for it to arrive.
+    pub fn stop(self) {
+        self.stop.raise();
+        for shard in self.shards {
+            if let Err(error) = shard.join() {
+                tracing::error!(%error, "a shard had failed");
+            }
+        }
+    }
+}
+
+fn spawn(
+    core: usize,
+    plan: Plan,
+    ready: Sender<()>,
+) -> Result<ExecutorJoinHandle<Result<(), Errno>>, String> {
+    LocalExecutorBuilder::new(Placement::Fixed(core))
+        .name(&format!("shard-{}", plan.id))
+        .ring_depth(RING_DEPTH)
+        .io_memory(IO_MEMORY)
+        .spawn(move || async move {
+            let shard = Shard::new(plan)?;
+            // Nobody listens any more when another shard failed to start.
+            let _ = ready.send(());
+            shard.run().await;
+            Ok(())
+        })
+        .map_err(|error| error.to_string())
+}
+
+/// Opens every address once per shard. The sockets of one shard are together.
+fn listen(
+    addresses: &[SocketAddr],
+    shards: usize,
+) -> Result<(Vec<SocketAddr>, Vec<Vec<std::os::fd::OwnedFd>>), StartError> {
+    let mut bound = Vec::with_capacity(addresses.len());
+    let mut by_shard: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(shards).collect();
+    for &address in addresses {
+        let (address, sockets) =
+            transport::open(address, shards).map_err(|error| StartError::Listen(address, error))?;
+        bound.push(address);
+        by_shard.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.push(socket));
+    }
+    Ok((bound, by_shard))
+}
+
+/// What glommio needs, looked at first, because it has no clear words for it.
+fn check_machine() -> Result<(), StartError> {
+    if let Ok(disabled) = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
+        let disabled = disabled.trim();
+        let allowed = disabled == "0" || disabled == "1" && rustix::process::geteuid().is_root();
+        if !allowed {
+            return Err(StartError::IoUringDisabled(disabled.to_owned()));
+        }
+    }
+    match getrlimit(Resource::Memlock).current {
+        Some(limit) if limit < MEMLOCK_MIN => Err(StartError::LockedMemory(limit)),
+        _ => Ok(()),
+    }
+}
+
+/// Every connection is a descriptor: as many as the operator allows.
+fn raise_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        // What was there before goes on to hold if this fails.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+}
+
+/// Random, so that nobody can prepare topics or client ids that collide.
+fn seed() -> Result<HashSeed, Errno> {
+    let mut bytes = [0; 8];
+    getrandom(&mut bytes, GetRandomFlags::empty())?;
+    Ok(HashSeed(u64::from_ne_bytes(bytes)))
+}

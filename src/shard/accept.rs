@@ -72,7 +72,12 @@ impl Shard {
         }
         listener.resting = Some(until);
         // A listener that nobody accepts from would keep the epoll set awake.
-        let _ = epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), epoll::EventFlags::empty());
+        let _ = epoll::modify(
+            &self.epoll,
+            &listener.socket,
+            Token::Listener(index).data(),
+            epoll::EventFlags::empty(),
+        );
         self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
     }
 
@@ -90,7 +95,8 @@ impl Shard {
                 }
                 Some(_) => {
                     let events = epoll::EventFlags::IN;
-                    let _ = epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
+                    let _ =
+                        epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
                     self.accept(index);
                     // Otherwise accepting failed again, and set a new rest without a new line in the log.
                     let listener = &mut self.listeners[index];
@@ -113,7 +119,8 @@ impl Shard {
         let deadline = self.world.now + self.connect_timeout;
         let key = self.world.conns.insert(Conn::new(socket, peer, deadline));
         let conn = self.world.conns.get(key)?;
-        let events = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let events =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events).is_err() {
             // Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.
             self.drop_conn(key);
@@ -213,4 +220,3 @@ pub(super) fn random() -> u128 {
     assert_eq!(filled, bytes.len(), "up to 256 bytes come at once");
     u128::from_ne_bytes(bytes)
 }
-

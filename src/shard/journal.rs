@@ -30,12 +30,20 @@ impl Journal {
     fn admit(&mut self, now: Now) -> bool {
         if now - self.since >= SECOND {
             if self.left_out > 0 {
-                warn!(shard = self.shard.0, lines = self.left_out, "left out of the log: too many in one second");
+                warn!(
+                    shard = self.shard.0,
+                    lines = self.left_out,
+                    "left out of the log: too many in one second"
+                );
             }
             (self.since, self.lines, self.left_out) = (now, 0, 0);
         }
         let fits = self.lines < LINES_PER_SECOND;
-        if fits { self.lines += 1 } else { self.left_out += 1 }
+        if fits {
+            self.lines += 1
+        } else {
+            self.left_out += 1
+        }
         fits
     }
 

@@ -24,6 +24,7 @@ mod read;
 mod report;
 mod stop;
 
+pub use clock::Clock;
 pub use stop::Stop;
 
 use crate::engine::{Engine, PeerMessage, Setup};
@@ -32,7 +33,6 @@ use crate::metrics::ShardReport;
 use crate::transport::Pool;
 use crate::types::{ConnKey, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
 use accept::{Handover, Listener};
-use clock::Clock;
 use effects::World;
 use journal::Journal;
 use placement::Placement;
@@ -94,6 +94,8 @@ pub struct Plan {
     pub port: Port<Item>,
     /// How often `$SYS` is published, if at all.
     pub sys_interval: Option<Span>,
+    /// The same on all shards: messages take their times along.
+    pub clock: Clock,
     /// Raised when the broker stops.
     pub stop: Arc<Stop>,
 }
@@ -114,7 +116,6 @@ pub struct Shard {
     heard: Vec<(ShardId, Item)>,
     due: Vec<ConnKey>,
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
     clock: Clock,
     stop: Arc<Stop>,
     /// Until when the outputs may drain, once the broker stops.
@@ -152,7 +153,8 @@ impl Token {
 
     fn of(data: epoll::EventData) -> Self {
         let data = data.u64();
-        let [slot, generation] = [data >> 32, data & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
+        let [slot, generation] =
+            [data >> 32, data & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
         match slot {
             Self::DOORBELL => Self::Doorbell,
             Self::STOP => Self::Stop,
@@ -198,8 +200,7 @@ impl Shard {
             heard: Vec::new(),
             due: Vec::new(),
             epoll,
-            events: Vec::with_capacity(EVENTS),
-            clock: Clock::start(),
+            clock: plan.clock,
             stop: plan.stop,
             stopping: None,
             reports: Reports::new(id, shards, plan.sys_interval),
@@ -212,10 +213,14 @@ impl Shard {
 
     /// Runs until the broker stops and all connections are closed, or have had the time for it.
     pub async fn run(mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
         let mut yielded = self.clock.micros();
         while !self.finished() {
-            self.wait();
+            self.wait(&mut events);
             self.world.now = self.clock.now();
+            for event in events.drain(..) {
+                self.event(Token::of(event.data), event.flags);
+            }
             self.turn();
             let micros = self.clock.micros();
             if micros - yielded >= YIELD_EVERY_US {
@@ -226,11 +231,6 @@ impl Shard {
     }
 
     fn turn(&mut self) {
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            self.event(Token::of(event.data), event.flags);
-        }
-        self.events = events;
         self.hear();
         self.read_ready();
         self.expire();
@@ -283,7 +283,7 @@ impl Shard {
     }
 
     /// Sleeps until something happens, unless something is left to do.
-    fn wait(&mut self) {
+    fn wait(&mut self, events: &mut Vec<epoll::Event>) {
         let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && !self.world.port.congested();
         let asleep = !busy && self.world.port.prepare_sleep();
         let span = if asleep { self.sleep_span() } else { Span(0) };
@@ -291,7 +291,7 @@ impl Shard {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(0),
             tv_nsec: i64::try_from(span.0 % 1_000).unwrap_or(0) * 1_000_000,
         };
-        let events = rustix::buffer::spare_capacity(&mut self.events);
+        let events = rustix::buffer::spare_capacity(events);
         // It fails only when interrupted: there are no events then, and the next turn asks again.
         let _ = epoll::wait(&self.epoll, events, Some(&timeout));
         if asleep {
@@ -300,8 +300,13 @@ impl Shard {
     }
 
     fn sleep_span(&self) -> Span {
-        let deadlines =
-            [self.engine.next_deadline(), self.world.deadlines.next(), self.rested, self.reports.next(), self.stopping];
+        let deadlines = [
+            self.engine.next_deadline(),
+            self.world.deadlines.next(),
+            self.rested,
+            self.reports.next(),
+            self.stopping,
+        ];
         let next = deadlines.into_iter().flatten().min();
         next.map_or(WAIT_MAX, |at| (at - self.clock.now()).min(WAIT_MAX))
     }

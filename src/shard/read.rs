@@ -26,7 +26,10 @@ const RESPONSES_BEYOND: usize = 64 << 10;
 /// What became of one read.
 enum Read {
     /// So many bytes are in the scratch buffer, and there may be more in the socket.
-    Some { len: usize, more: bool },
+    Some {
+        len: usize,
+        more: bool,
+    },
     Nothing,
     /// Closed or failed.
     End,

@@ -41,7 +41,8 @@ impl Shard {
     /// Reports, if it is time to.
     pub(super) fn report(&mut self) {
         let now = self.world.now;
-        let Some(interval) = self.reports.interval.filter(|_| self.reports.next.is_some_and(|at| at <= now)) else {
+        let Some(interval) = self.reports.interval.filter(|_| self.reports.next.is_some_and(|at| at <= now))
+        else {
             return;
         };
         self.reports.next = Some(now + interval);

@@ -47,8 +47,13 @@ impl Shard {
         self.listeners.clear();
         self.rested = None;
         self.engine.shut_down(self.world.now, &mut self.world);
-        let waiting: Vec<ConnKey> =
-            self.world.conns.iter().filter(|(_, c)| matches!(c.phase, Phase::Hello(_))).map(|(key, _)| key).collect();
+        let waiting: Vec<ConnKey> = self
+            .world
+            .conns
+            .iter()
+            .filter(|(_, c)| matches!(c.phase, Phase::Hello(_)))
+            .map(|(key, _)| key)
+            .collect();
         waiting.into_iter().for_each(|key| self.drop_conn(key));
     }
 

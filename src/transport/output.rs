@@ -202,7 +202,8 @@ mod tests {
             let mut rng = Rng::new(seed);
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.set_nonblocking(true).unwrap();
-            let (mut output, mut pool, mut expected, mut got) = (Output::default(), Pool::default(), vec![], vec![]);
+            let (mut output, mut pool, mut expected, mut got) =
+                (Output::default(), Pool::default(), vec![], vec![]);
             let mut read = vec![0; 1 << 20];
             for step in 0..400u32 {
                 let len = 1 << rng.below(18);
