@@ -96,13 +96,11 @@ impl MatchCache {
     pub fn lookup<'c>(&'c mut self, trie: &Trie, name: TopicName<'_>) -> &'c Matches {
         let hash = self.hash(name.as_str());
         let known = self.locate(name.as_str(), hash);
-        if let Some(id) = known {
+        if let Some(id) = known.filter(|&id| self.entries[id].generation == self.generation) {
+            self.hits += 1;
             let entry = &mut self.entries[id];
-            if entry.generation == self.generation {
-                entry.used = true;
-                self.hits += 1;
-                return &self.entries[id].matches;
-            }
+            entry.used = true;
+            return &entry.matches;
         }
         self.misses += 1;
         self.refresh(trie, name, hash, known)

@@ -29,7 +29,7 @@ pub(super) struct WildcardFilters {
 
 #[derive(Debug)]
 struct Node {
-    text: Text,
+    text: Text<14>,
     parent: u32,
     /// The child for `+`.
     plus: u32,
