@@ -152,6 +152,11 @@ impl HashIndex {
         self.0.find(spread(kept), |place| place.hash == kept && is(place.id)).map(|place| place.id)
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn insert(&mut self, hash: u64, id: u32) {
         let hash = kept(hash);
         self.0.insert_unique(spread(hash), Place { hash, id }, |place| spread(place.hash));
@@ -171,4 +176,49 @@ fn kept(hash: u64) -> u32 {
 /// The table takes the bucket from the low bits and its tag from the high ones.
 fn spread(kept: u32) -> u64 {
     u64::from(kept) << 32 | u64::from(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_reused_and_entries_stay_where_they_are() {
+        let mut arena = Arena::new();
+        let ids: Vec<u32> = (0..3 * CHUNK).map(|i| arena.insert(i)).collect();
+        assert!(ids.iter().enumerate().all(|(i, &id)| arena[id] == i));
+        for &id in ids.iter().step_by(2) {
+            arena.remove(id);
+        }
+        assert_eq!(arena.len(), 3 * CHUNK / 2);
+        let again: Vec<u32> = ids.iter().step_by(2).map(|_| arena.insert(0)).collect();
+        assert!(again.iter().all(|id| ids.contains(id)), "no new numbers while old ones are free");
+        assert_eq!(arena.iter().filter(|&(_, &entry)| entry == 0).count(), 3 * CHUNK / 2);
+        arena[ids[1]] += 41;
+        assert_eq!(arena[ids[1]], 42);
+    }
+
+    #[test]
+    fn going_round_finds_each_entry_and_ends_in_an_empty_arena() {
+        let mut arena = Arena::new();
+        assert_eq!(arena.next_after(0), None);
+        let ids = [(); 4].map(|()| arena.insert('x'));
+        arena.remove(ids[1]);
+        assert_eq!([0, 2, 3, 99].map(|id| arena.next_after(id)), [Some(2), Some(3), Some(0), Some(0)]);
+        ids.iter().filter(|&&id| id != 1).for_each(|&id| _ = arena.remove(id));
+        assert_eq!(arena.next_after(2), None);
+    }
+
+    #[test]
+    fn equal_hashes_are_told_apart_by_what_they_are_of() {
+        let mut index = HashIndex::default();
+        let names = ["a", "b", "c"];
+        (0..3).for_each(|id| index.insert(42, id));
+        index.insert(42 << 32, 3);
+        let find = |index: &HashIndex, name| index.find(42, |id| names[id as usize] == name);
+        assert_eq!((find(&index, "b"), find(&index, "d")), (Some(1), None));
+        index.remove(42, 1);
+        assert_eq!((find(&index, "b"), find(&index, "c")), (None, Some(2)));
+        assert_eq!(index.find(42 << 32, |_| true), Some(3));
+    }
 }
