@@ -219,11 +219,10 @@ fn fit(filter: &str, key: &[u8], target: &mut Vec<u8>) -> Fit {
         set(target, &[b"%"]);
         return Fit::NotBeforeTarget;
     }
-    let mut wanted = levels(filter).peekable();
     let mut above = "";
     // Where the level to compare begins; one after the key's end when there are no more.
     let mut at = 0;
-    while let Some(level) = wanted.next() {
+    for level in levels(filter) {
         if level == "#" {
             return Fit::Matches;
         }
@@ -239,17 +238,13 @@ fn fit(filter: &str, key: &[u8], target: &mut Vec<u8>) -> Fit {
         let rest = &key[at..];
         let len = memchr::memchr(b'/', rest).unwrap_or(rest.len());
         if level != "+" && level.as_bytes() != &rest[..len] {
-            let (ends, goes_on) = match wanted.peek() {
-                None => (true, false),
-                Some(&"#") => (true, true),
-                Some(_) => (false, true),
-            };
+            // The level alone, then what lies below it. Between the two may come what has `-` where the other has `/`.
             set(target, &[&key[..at], level.as_bytes()]);
-            if ends && target.as_slice() > key {
+            if target.as_slice() > key {
                 return Fit::NotBeforeTarget;
             }
             target.push(b'/');
-            if goes_on && target.as_slice() > key {
+            if target.as_slice() > key {
                 return Fit::NotBeforeTarget;
             }
             // All that the levels before this one could lead to lies behind.
