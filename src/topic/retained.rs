@@ -168,23 +168,21 @@ impl Retained {
         while let Some(stored) = entries.next() {
             let key = stored.0.topic_bytes();
             looks += 1;
-            let skipping = steps > 0 && key < target.as_slice();
-            let fit = if skipping { Fit::NotBeforeTarget } else { fit(filter.as_str(), key, &mut target) };
-            match fit {
-                Fit::Matches => {
-                    visit(stored.topic(), &stored.0);
-                    visits += 1;
-                    steps = 0;
+            if key < target.as_slice() {
+                steps += 1;
+                if steps % STEPS_BEFORE_SEARCH == 0 {
+                    let from = Bound::Included(target.as_slice());
+                    entries = self.messages.range::<[u8], _>((from, Bound::Unbounded));
                 }
-                Fit::NotBeforeTarget if !skipping => steps = 1,
-                Fit::NotBeforeTarget if steps < STEPS_BEFORE_SEARCH => steps += 1,
-                Fit::NotBeforeTarget => {
-                    entries = self
-                        .messages
-                        .range::<[u8], _>((Bound::Included(target.as_slice()), Bound::Unbounded));
-                    steps = 0;
+            } else {
+                match fit(filter.as_str(), key, &mut target) {
+                    Fit::Matches => {
+                        visit(stored.topic(), &stored.0);
+                        visits += 1;
+                    }
+                    Fit::NotBeforeTarget => steps = 0,
+                    Fit::NoMore => return None,
                 }
-                Fit::NoMore => return None,
             }
             if visits >= stint.visits_max || looks >= stint.looks_max {
                 return Some(stored.topic());
