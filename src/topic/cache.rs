@@ -96,13 +96,11 @@ impl MatchCache {
     pub fn lookup<'c>(&'c mut self, trie: &Trie, name: TopicName<'_>) -> &'c Matches {
         let hash = self.hash(name.as_str());
         let known = self.locate(name.as_str(), hash);
-        if let Some(id) = known {
+        if let Some(id) = known.filter(|&id| self.entries[id].generation == self.generation) {
+            self.hits += 1;
             let entry = &mut self.entries[id];
-            if entry.generation == self.generation {
-                entry.used = true;
-                self.hits += 1;
-                return &self.entries[id].matches;
-            }
+            entry.used = true;
+            return &entry.matches;
         }
         self.misses += 1;
         self.refresh(trie, name, hash, known)
@@ -156,7 +154,8 @@ impl MatchCache {
         self.bytes -= entry.bytes();
         entry.matches.copy_from(&self.fresh);
         entry.generation = self.generation;
-        entry.used = true;
+        // A topic that comes once is the first to go.
+        entry.used = known.is_some();
         self.bytes += entry.bytes();
         while self.bytes > self.bounds.bytes_max && self.entries.len() > 1 {
             let victim = self.victim();
@@ -218,5 +217,123 @@ impl MatchCache {
         let mut hasher = self.state.build_hasher();
         hasher.write(name.as_bytes());
         hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::{Subscriber, SubscriptionFlags};
+    use crate::types::{QoS, SessionKey};
+
+    const BOUNDS: CacheBounds = CacheBounds { entries_max: 4, bytes_max: 1 << 20 };
+
+    struct Core {
+        trie: Trie,
+        cache: MatchCache,
+    }
+
+    impl Core {
+        fn new(bounds: CacheBounds) -> Self {
+            Self { trie: Trie::new(HashSeed(1)), cache: MatchCache::new(HashSeed(2), bounds) }
+        }
+
+        fn subscribe(&mut self, slot: u32, filter: &str) {
+            let session = SessionKey { slot, generation: 0 };
+            let options = SubscriptionFlags::new(QoS::AtMostOnce, false, false);
+            self.trie.subscribe(
+                TopicFilter::trusted(filter),
+                Subscriber { session, options, subscription_id: slot + 1 },
+            );
+            self.cache.on_change(TopicFilter::trusted(filter));
+        }
+
+        /// The sessions found, and whether the trie was asked.
+        fn lookup(&mut self, name: &str) -> (Vec<u32>, bool) {
+            let misses = self.cache.misses();
+            let found = self.cache.lookup(&self.trie, TopicName::trusted(name));
+            let ids = found.locals.iter().flat_map(|local| found.subscription_ids(local));
+            let from_ids: Vec<_> = ids.map(|id| id - 1).collect();
+            let slots: Vec<_> = found.locals.iter().map(|local| local.session.slot).collect();
+            assert_eq!(from_ids, slots);
+            (slots, self.cache.misses() > misses)
+        }
+    }
+
+    #[test]
+    fn the_second_lookup_of_a_topic_does_not_ask_the_trie() {
+        let mut core = Core::new(BOUNDS);
+        core.subscribe(1, "a");
+        assert_eq!(core.lookup("a"), (vec![1], true));
+        assert_eq!(core.lookup("a"), (vec![1], false));
+        assert_eq!(core.lookup("nobody"), (vec![], true));
+        assert_eq!(core.lookup("nobody"), (vec![], false));
+        assert_eq!((core.cache.hits(), core.cache.misses(), core.cache.len()), (2, 2, 2));
+    }
+
+    #[test]
+    fn a_filter_without_wildcards_concerns_its_own_topic_only() {
+        let mut core = Core::new(BOUNDS);
+        core.lookup("a");
+        core.lookup("b");
+        core.subscribe(1, "a");
+        assert_eq!((core.lookup("a"), core.lookup("b")), ((vec![1], true), (vec![], false)));
+        assert_eq!(core.lookup("a"), (vec![1], false));
+    }
+
+    #[test]
+    fn a_filter_with_wildcards_makes_every_entry_be_looked_up_again() {
+        let mut core = Core::new(BOUNDS);
+        core.subscribe(1, "a");
+        core.lookup("a");
+        core.lookup("b");
+        core.subscribe(2, "+");
+        assert_eq!((core.lookup("a"), core.lookup("b")), ((vec![1, 2], true), (vec![2], true)));
+        assert_eq!(core.cache.len(), 2, "entries are filled anew where they are");
+    }
+
+    #[test]
+    fn a_topic_that_is_in_use_outlives_topics_that_come_once() {
+        let mut core = Core::new(BOUNDS);
+        core.subscribe(1, "#");
+        for i in 0..100 {
+            core.lookup(&format!("once/{i}"));
+            assert_eq!(core.lookup("often"), (vec![1], i == 0));
+        }
+        assert_eq!((core.cache.len(), core.cache.index.len()), (BOUNDS.entries_max, BOUNDS.entries_max));
+    }
+
+    #[test]
+    fn memory_stays_within_its_bound_and_the_accounts_are_right() {
+        let bounds = CacheBounds { entries_max: 1_000, bytes_max: 20_000 };
+        let mut core = Core::new(bounds);
+        for slot in 0..40 {
+            core.subscribe(slot, "many/#");
+        }
+        core.subscribe(99, "#");
+        for i in 0..500 {
+            let sessions = core.lookup(&format!("many/{i}")).0.len();
+            assert_eq!((sessions, core.lookup(&format!("{}/{i}", "few".repeat(i))).0), (41, vec![99]));
+            let held: usize = core.cache.entries.iter().map(|(_, entry)| entry.bytes()).sum();
+            assert_eq!(held, core.cache.bytes());
+            assert!(held <= bounds.bytes_max && core.cache.len() == core.cache.index.len());
+        }
+        assert!(core.cache.len() > 5);
+    }
+
+    #[test]
+    fn a_result_too_large_to_keep_is_right_every_time() {
+        let mut core = Core::new(CacheBounds { entries_max: 100, bytes_max: 20_000 });
+        core.subscribe(0, "small");
+        for slot in 0..200 {
+            core.subscribe(slot, "large");
+        }
+        for _ in 0..2 {
+            assert_eq!(core.lookup("large"), ((0..200).collect(), true));
+        }
+        assert_eq!((core.lookup("small"), core.lookup("small")), ((vec![0], true), (vec![0], false)));
+        let mut none = Core::new(CacheBounds { entries_max: 0, bytes_max: 20_000 });
+        none.subscribe(1, "a");
+        assert_eq!((none.lookup("a"), none.lookup("a")), ((vec![1], true), (vec![1], true)));
     }
 }

@@ -132,3 +132,100 @@ impl fmt::Display for TopicFilter<'_> {
         self.full.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<TopicFilter<'_>, BadTopic> {
+        TopicFilter::parse(text, 128)
+    }
+
+    fn matches(filter: &str, name: &str) -> bool {
+        parse(filter).unwrap().matches(TopicName::parse(name, 128).unwrap())
+    }
+
+    #[test]
+    fn multi_level_wildcard_matches_its_parent_and_all_below_mqtt_4_7_1_2() {
+        let below = "sport/tennis/player1/#";
+        for name in
+            ["sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon"]
+        {
+            assert!(matches(below, name), "{name}");
+        }
+        assert!(!matches(below, "sport/tennis/player10") && !matches(below, "sport/tennis"));
+        assert!(matches("sport/#", "sport") && matches("#", "a") && matches("#", "/") && matches("/#", "/a"));
+        assert!(matches("sport/tennis/#", "sport/tennis/"));
+    }
+
+    #[test]
+    fn single_level_wildcard_matches_one_level_mqtt_4_7_1_3() {
+        assert!(matches("sport/tennis/+", "sport/tennis/player1"));
+        assert!(!matches("sport/tennis/+", "sport/tennis/player1/ranking"));
+        assert!(!matches("sport/+", "sport") && matches("sport/+", "sport/"));
+        assert!(matches("+/+", "/finance") && matches("/+", "/finance") && !matches("+", "/finance"));
+        assert!(matches("+/tennis/#", "sport/tennis") && matches("+/+/+", "//") && matches("a/+/b", "a//b"));
+    }
+
+    #[test]
+    fn leading_wildcards_do_not_see_names_that_start_with_dollar_mqtt_4_7_2_1() {
+        for filter in ["#", "+/monitor/Clients", "+", "+/#"] {
+            assert!(!matches(filter, "$SYS/monitor/Clients") && !matches(filter, "$SYS"), "{filter}");
+        }
+        assert!(matches("$SYS/#", "$SYS/monitor/Clients") && matches("$SYS/#", "$SYS"));
+        assert!(matches("$SYS/monitor/+", "$SYS/monitor/Clients") && matches("a/#", "a/$b"));
+    }
+
+    #[test]
+    fn names_are_compared_as_they_are_mqtt_4_7_3_4() {
+        assert!(
+            !matches("ACCOUNTS", "Accounts") && !matches("/finance", "finance") && !matches("a/b", "a/b/")
+        );
+        assert!(matches("é/+", "é/x") && !matches("e\u{301}/+", "é/x"), "no normalisation");
+    }
+
+    #[test]
+    fn wildcards_stand_alone_and_hash_stands_last_mqtt_4_7_1_1() {
+        for text in ["#/a", "a/#/b", "##", "a#", "a/b#", "a/#b", "#/", "/#/"] {
+            assert_eq!(parse(text), Err(BadTopic::MultiLevelWildcard), "{text}");
+        }
+        for text in ["a+", "+a", "sport+", "a/b+/c", "++", "+#", "a/+b"] {
+            assert_eq!(parse(text), Err(BadTopic::SingleLevelWildcard), "{text}");
+        }
+        for text in ["#", "+", "+/+", "/+", "+/", "a/+/#", "/#", "+/a/+/#", "a//#"] {
+            assert!(parse(text).unwrap().has_wildcard(), "{text}");
+        }
+        assert!(!parse("a/b").unwrap().has_wildcard());
+        assert_eq!(parse("a\0"), Err(BadTopic::Nul));
+        assert_eq!(parse(""), Err(BadTopic::Empty));
+    }
+
+    #[test]
+    fn a_shared_filter_is_a_group_and_a_filter_mqtt_4_8_2_2() {
+        let shared = parse("$share/g/a/+").unwrap();
+        assert_eq!(
+            (shared.share_group(), shared.as_str(), shared.full()),
+            (Some("g"), "a/+", "$share/g/a/+")
+        );
+        assert!(shared.has_wildcard() && shared.matches(TopicName::trusted("a/b")));
+        assert_eq!(TopicFilter::trusted("$share/g/a/+"), shared);
+        assert_eq!(parse("$share/g//").unwrap().as_str(), "/");
+        for text in ["$share//a", "$share/+/a", "$share/g#/a", "$share/", "$share/a\0b/c"] {
+            assert_eq!(parse(text), Err(BadTopic::ShareName), "{text}");
+        }
+        for text in ["$share/g", "$share/g/"] {
+            assert_eq!(parse(text), Err(BadTopic::ShareWithoutFilter), "{text}");
+        }
+        for text in ["$share", "$shared/g/a", "share/g/a"] {
+            assert_eq!(parse(text).unwrap().share_group(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_share_name_does_not_count_as_levels() {
+        assert!(TopicFilter::parse("$share/g/a/b", 2).is_ok());
+        assert_eq!(TopicFilter::parse("$share/g/a/b/c", 2), Err(BadTopic::TooManyLevels));
+        let long = format!("$share/g/{}", "x".repeat(65_530));
+        assert_eq!(TopicFilter::parse(&long, 2), Err(BadTopic::TooLong));
+    }
+}

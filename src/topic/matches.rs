@@ -181,3 +181,89 @@ fn copy_into<T: Copy>(to: &mut Vec<T>, from: &[T]) {
     to.reserve_exact(from.len());
     to.extend_from_slice(from);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::{SubscriptionFlags, TopicFilter, TopicName, Trie};
+    use crate::types::HashSeed;
+
+    fn key(slot: u32) -> SessionKey {
+        SessionKey { slot, generation: 0 }
+    }
+
+    /// Subscriptions as (session, filter, QoS, No Local, Retain As Published, identifier).
+    fn matches(subscriptions: &[(u32, &str, QoS, bool, bool, u32)], name: &str) -> Matches {
+        let mut trie = Trie::new(HashSeed(1));
+        for &(slot, filter, qos, no_local, as_published, subscription_id) in subscriptions {
+            let options = SubscriptionFlags::new(qos, no_local, as_published);
+            let subscriber = Subscriber { session: key(slot), options, subscription_id };
+            trie.subscribe(TopicFilter::trusted(filter), subscriber);
+        }
+        let mut out = Matches::new();
+        trie.matches(TopicName::trusted(name), &mut out);
+        out
+    }
+
+    #[test]
+    fn overlapping_subscriptions_are_one_delivery_mqtt_3_3_4_2() {
+        let found = matches(
+            &[
+                (1, "a/b", QoS::AtMostOnce, false, false, 30),
+                (1, "a/+", QoS::ExactlyOnce, false, false, 10),
+                (2, "a/+", QoS::AtLeastOnce, false, false, 0),
+                (1, "#", QoS::AtLeastOnce, false, true, 30),
+            ],
+            "a/b",
+        );
+        let [one, two] = found.locals.as_slice() else { panic!("two sessions: {found:?}") };
+        assert_eq!((one.session, one.qos, one.retain_as_published), (key(1), QoS::ExactlyOnce, true));
+        assert_eq!(found.subscription_ids(one), [10, 30, 30], "equal identifiers are all sent");
+        assert_eq!((two.session, two.qos, two.retain_as_published), (key(2), QoS::AtLeastOnce, false));
+        assert_eq!(found.subscription_ids(two), [0; 0]);
+        assert_eq!(two.if_own(), Some(*two));
+    }
+
+    #[test]
+    fn only_subscriptions_without_no_local_count_for_a_session_s_own_messages_mqtt_3_8_3_3() {
+        let found = matches(
+            &[
+                (1, "a", QoS::ExactlyOnce, true, true, 1),
+                (1, "+", QoS::AtLeastOnce, false, false, 3),
+                (1, "#", QoS::AtMostOnce, false, false, 2),
+                (2, "a", QoS::ExactlyOnce, true, false, 9),
+                (2, "+", QoS::ExactlyOnce, true, false, 0),
+            ],
+            "a",
+        );
+        let [mixed, never] = found.locals.as_slice() else { panic!("two sessions: {found:?}") };
+        assert_eq!(
+            (mixed.qos, mixed.no_local, mixed.qos_if_own),
+            (QoS::ExactlyOnce, false, Some(QoS::AtLeastOnce))
+        );
+        assert_eq!(found.subscription_ids(mixed), [2, 3, 1]);
+        let own = mixed.if_own().unwrap();
+        assert_eq!((own.qos, own.retain_as_published), (QoS::AtLeastOnce, false));
+        assert_eq!(found.subscription_ids(&own), [2, 3]);
+        assert_eq!((never.no_local, never.qos_if_own, never.if_own()), (true, None, None));
+        assert_eq!(found.subscription_ids(never), [9]);
+    }
+
+    #[test]
+    fn a_second_lookup_appends_and_clearing_keeps_the_memory() {
+        let mut trie = Trie::new(HashSeed(1));
+        for (slot, filter) in [(1, "a"), (2, "b"), (2, "+")] {
+            let options = SubscriptionFlags::new(QoS::AtMostOnce, false, false);
+            let subscriber = Subscriber { session: key(slot), options, subscription_id: slot };
+            trie.subscribe(TopicFilter::trusted(filter), subscriber);
+        }
+        let mut out = Matches::new();
+        trie.matches(TopicName::trusted("a"), &mut out);
+        trie.matches(TopicName::trusted("b"), &mut out);
+        assert_eq!(out.locals.iter().map(|local| local.session.slot).collect::<Vec<_>>(), [1, 2, 2]);
+        assert_eq!(out.subscription_ids(&out.locals[2]), [2, 2]);
+        let held = out.bytes_held();
+        out.clear();
+        assert!(out.is_empty() && out.visited() == 0 && out.bytes_held() == held);
+    }
+}

@@ -29,6 +29,9 @@ mod tree;
 mod trie;
 mod wants;
 
+#[cfg(test)]
+mod shadow;
+
 pub use cache::{CacheBounds, MatchCache};
 pub use filter::TopicFilter;
 pub use matches::{LocalMatch, Matches};

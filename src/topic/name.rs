@@ -54,3 +54,51 @@ impl fmt::Display for TopicName<'_> {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_other_character_may_stand_in_a_name_mqtt_4_7_3_4() {
+        for text in
+            ["a", "/", "//", "a//b", "/a", "a/", "$SYS/x", "Accounts payable", "日本/é", "a*b!", "\u{1}"]
+        {
+            assert_eq!(TopicName::parse(text, 128).map(TopicName::as_str), Ok(text));
+        }
+    }
+
+    #[test]
+    fn wildcards_and_nul_are_refused_wherever_they_stand_mqtt_4_7_0_1() {
+        for text in ["+", "#", "a/+", "a/#/b", "a+", "#a", "a/b+c/d"] {
+            assert_eq!(TopicName::parse(text, 128), Err(BadTopic::WildcardInName), "{text}");
+        }
+        assert_eq!(TopicName::parse("a\0b", 128), Err(BadTopic::Nul));
+    }
+
+    #[test]
+    fn a_name_has_one_byte_at_least_and_65_535_at_most_mqtt_4_7_3_3() {
+        assert_eq!(TopicName::parse("", 128), Err(BadTopic::Empty));
+        let text = "x".repeat(65_536);
+        assert_eq!(TopicName::parse(&text, 128), Err(BadTopic::TooLong));
+        assert!(TopicName::parse(&text[1..], 128).is_ok());
+    }
+
+    #[test]
+    fn levels_are_counted_up_to_the_bound() {
+        assert!(TopicName::parse("a/b/c", 3).is_ok());
+        assert!(TopicName::parse("//", 3).is_ok());
+        assert_eq!(TopicName::parse("a/b/c/d", 3), Err(BadTopic::TooManyLevels));
+        assert_eq!(TopicName::parse("///", 3), Err(BadTopic::TooManyLevels));
+        assert!(TopicName::parse("a long name without levels", 1).is_ok());
+        assert!(TopicName::parse(&"/".repeat(65_534), 65_535).is_ok());
+    }
+
+    #[test]
+    fn the_first_level_ends_at_the_first_separator() {
+        for (text, first) in [("a", "a"), ("a/b/c", "a"), ("/a", ""), ("$SYS/x", "$SYS")] {
+            assert_eq!(TopicName::trusted(text).first_level(), first);
+        }
+        assert!(TopicName::trusted("$SYS").is_system() && !TopicName::trusted("a$").is_system());
+    }
+}

@@ -168,23 +168,21 @@ impl Retained {
         while let Some(stored) = entries.next() {
             let key = stored.0.topic_bytes();
             looks += 1;
-            let skipping = steps > 0 && key < target.as_slice();
-            let fit = if skipping { Fit::NotBeforeTarget } else { fit(filter.as_str(), key, &mut target) };
-            match fit {
-                Fit::Matches => {
-                    visit(stored.topic(), &stored.0);
-                    visits += 1;
-                    steps = 0;
+            if key < target.as_slice() {
+                steps += 1;
+                if steps % STEPS_BEFORE_SEARCH == 0 {
+                    let from = Bound::Included(target.as_slice());
+                    entries = self.messages.range::<[u8], _>((from, Bound::Unbounded));
                 }
-                Fit::NotBeforeTarget if !skipping => steps = 1,
-                Fit::NotBeforeTarget if steps < STEPS_BEFORE_SEARCH => steps += 1,
-                Fit::NotBeforeTarget => {
-                    entries = self
-                        .messages
-                        .range::<[u8], _>((Bound::Included(target.as_slice()), Bound::Unbounded));
-                    steps = 0;
+            } else {
+                match fit(filter.as_str(), key, &mut target) {
+                    Fit::Matches => {
+                        visit(stored.topic(), &stored.0);
+                        visits += 1;
+                    }
+                    Fit::NotBeforeTarget => steps = 0,
+                    Fit::NoMore => return None,
                 }
-                Fit::NoMore => return None,
             }
             if visits >= stint.visits_max || looks >= stint.looks_max {
                 return Some(stored.topic());
@@ -219,39 +217,39 @@ fn fit(filter: &str, key: &[u8], target: &mut Vec<u8>) -> Fit {
         set(target, &[b"%"]);
         return Fit::NotBeforeTarget;
     }
-    let mut wanted = levels(filter).peekable();
+    let mut above = "";
     // Where the level to compare begins; one after the key's end when there are no more.
     let mut at = 0;
-    while let Some(level) = wanted.next() {
+    for level in levels(filter) {
         if level == "#" {
             return Fit::Matches;
         }
         if at > key.len() {
-            // The key is the parent of possible matches.
-            let literal = if level == "+" { "" } else { level };
-            set(target, &[key, b"/", literal.as_bytes()]);
+            // Too short. What lies below the key may match, but before that comes whatever begins with it and goes on
+            // with less than a `/`, which matters where `+` lets it.
+            match above {
+                "+" => set(target, &[key, b"\x01"]),
+                _ => set(target, &[key, b"/"]),
+            }
             return Fit::NotBeforeTarget;
         }
         let rest = &key[at..];
         let len = memchr::memchr(b'/', rest).unwrap_or(rest.len());
         if level != "+" && level.as_bytes() != &rest[..len] {
-            let (ends, goes_on) = match wanted.peek() {
-                None => (true, false),
-                Some(&"#") => (true, true),
-                Some(_) => (false, true),
-            };
+            // The level alone, then what lies below it. Between the two may come what has `-` where the other has `/`.
             set(target, &[&key[..at], level.as_bytes()]);
-            if ends && target.as_slice() > key {
+            if target.as_slice() > key {
                 return Fit::NotBeforeTarget;
             }
             target.push(b'/');
-            if goes_on && target.as_slice() > key {
+            if target.as_slice() > key {
                 return Fit::NotBeforeTarget;
             }
             // All that the levels before this one could lead to lies behind.
             return skip_below(&key[..at], target);
         }
         at += len + 1;
+        above = level;
     }
     if at > key.len() { Fit::Matches } else { skip_below(&key[..at], target) }
 }
@@ -271,4 +269,123 @@ fn skip_below(prefix: &[u8], target: &mut Vec<u8>) -> Fit {
 fn set(target: &mut Vec<u8>, parts: &[&[u8]]) {
     target.clear();
     parts.iter().for_each(|part| target.extend_from_slice(part));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Now, QoS};
+    use bytes::Bytes;
+
+    fn message(topic: &str, payload: &'static str) -> Message {
+        Message {
+            topic: Bytes::copy_from_slice(topic.as_bytes()),
+            payload: Bytes::from_static(payload.as_bytes()),
+            properties: Bytes::new(),
+            qos: QoS::AtMostOnce,
+            retain: true,
+            received: Now(0),
+            expiry: None,
+        }
+    }
+
+    fn retained(topics: &[&str]) -> Retained {
+        let mut retained = Retained::new();
+        for topic in topics {
+            retained.set(TopicName::trusted(topic), message(topic, "x"));
+        }
+        retained
+    }
+
+    fn walk(retained: &Retained, filter: &str) -> Vec<String> {
+        let mut topics = Vec::new();
+        let filter = TopicFilter::parse(filter, 128).unwrap();
+        let walk = retained.walk(filter, None, usize::MAX, &mut |topic, message| {
+            assert_eq!(message.topic, topic);
+            topics.push(topic.to_owned());
+        });
+        assert_eq!(walk, Walk::Done);
+        topics
+    }
+
+    #[test]
+    fn setting_and_removing_keep_count_of_bytes() {
+        let mut retained = Retained::new();
+        let name = TopicName::trusted("a/b");
+        let change = |old_size, new_size| RetainedChange { old_size, new_size };
+        assert_eq!(retained.set(name, message("a/b", "four")), change(None, 7));
+        assert_eq!(retained.set(name, message("a/b", "")), change(Some(7), 3));
+        assert_eq!(retained.set(TopicName::trusted("a"), message("a", "1")), change(None, 2));
+        assert_eq!((retained.len(), retained.bytes()), (2, 5));
+        assert_eq!(retained.exact(name), Some(&message("a/b", "")));
+        assert_eq!(retained.remove(name), Some(message("a/b", "")));
+        assert_eq!((retained.remove(name), retained.exact(name)), (None, None));
+        assert_eq!((retained.len(), retained.bytes(), retained.is_empty()), (1, 2, false));
+    }
+
+    #[test]
+    fn a_walk_visits_what_the_filter_matches_and_nothing_else() {
+        // `-` and `.` sort before `/`, `0` after it.
+        let retained = retained(&[
+            "a", "a-b", "a-b/c", "a/", "a/b", "a/b-c", "a/b/c", "a/b0", "a0", "a0/b", "/a", "b/b/c",
+        ]);
+        assert_eq!(walk(&retained, "a/#"), ["a", "a/", "a/b", "a/b-c", "a/b/c", "a/b0"]);
+        assert_eq!(walk(&retained, "+"), ["a", "a-b", "a0"]);
+        assert_eq!(walk(&retained, "a/+"), ["a/", "a/b", "a/b-c", "a/b0"]);
+        assert_eq!(walk(&retained, "+/b"), ["a/b", "a0/b"]);
+        assert_eq!(walk(&retained, "+/b/#"), ["a/b", "a/b/c", "a0/b", "b/b/c"]);
+        assert_eq!(walk(&retained, "+/+/c"), ["a/b/c", "b/b/c"]);
+        assert_eq!(walk(&retained, "/+"), ["/a"]);
+        assert_eq!(walk(&retained, "a-b/#"), ["a-b", "a-b/c"]);
+        assert_eq!(walk(&retained, "a/b"), ["a/b"]);
+        assert_eq!(walk(&retained, "#").len(), 12);
+        assert!(walk(&retained, "c/#").is_empty() && walk(&retained, "a/b/c/+").is_empty());
+    }
+
+    #[test]
+    fn leading_wildcards_do_not_see_topics_that_start_with_dollar_mqtt_4_7_2_1() {
+        let retained = retained(&["!", "%", "$", "$SYS/a", "$x", "a"]);
+        assert_eq!(walk(&retained, "#"), ["!", "%", "a"]);
+        assert_eq!(walk(&retained, "+/a"), [""; 0]);
+        assert_eq!(walk(&retained, "$SYS/#"), ["$SYS/a"]);
+        assert_eq!(walk(&retained, "$SYS/+"), ["$SYS/a"]);
+    }
+
+    #[test]
+    fn a_walk_goes_on_after_a_topic_that_was_removed_meanwhile() {
+        let mut retained = retained(&["a/1", "a/2", "a/3", "a/4", "b"]);
+        let filter = TopicFilter::parse("a/+", 128).unwrap();
+        let mut seen: Vec<String> = Vec::new();
+        let mut visit = |topic: &str, _: &Message| seen.push(topic.to_owned());
+        assert_eq!(retained.walk(filter, None, 2, &mut visit), Walk::More);
+        retained.remove(TopicName::trusted("a/2"));
+        retained.set(TopicName::trusted("a/1-"), message("a/1-", "too late"));
+        retained.set(TopicName::trusted("a/2-"), message("a/2-", "in time"));
+        assert_eq!(retained.walk(filter, Some("a/2"), 2, &mut visit), Walk::More);
+        assert_eq!(retained.walk(filter, Some("a/3"), 2, &mut visit), Walk::Done);
+        assert_eq!(seen, ["a/1", "a/2", "a/2-", "a/3", "a/4"]);
+    }
+
+    #[test]
+    fn an_exact_filter_visits_its_topic_once() {
+        let retained = retained(&["a"]);
+        let filter = TopicFilter::parse("a", 128).unwrap();
+        let mut visits = 0;
+        for after in [None, Some("a"), Some("b"), Some("A")] {
+            assert_eq!(retained.walk(filter, after, 1, &mut |_, _| visits += 1), Walk::Done);
+        }
+        assert_eq!(visits, 2);
+    }
+
+    #[test]
+    fn topics_between_two_matches_are_skipped() {
+        let topics: Vec<_> =
+            (0..100).flat_map(|i| (0..100).map(move |j| format!("{i:02}/{j:02}/x"))).collect();
+        let retained = retained(&topics.iter().map(String::as_str).collect::<Vec<_>>());
+        let filter = TopicFilter::parse("+/50/#", 128).unwrap();
+        let mut visits = 0;
+        let stint = Stint { visits_max: 1_000, looks_max: 2_500 };
+        assert_eq!(retained.walk_some(filter, None, stint, &mut |_, _| visits += 1), None);
+        assert_eq!(visits, 100);
+    }
 }

@@ -29,7 +29,7 @@ pub(super) struct WildcardFilters {
 
 #[derive(Debug)]
 struct Node {
-    text: Text,
+    text: Text<14>,
     parent: u32,
     /// The child for `+`.
     plus: u32,
@@ -253,5 +253,89 @@ impl WildcardFilters {
         hasher.write_u32(parent);
         hasher.write(level);
         hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::{Subscriber, SubscriptionFlags};
+    use crate::types::{QoS, SessionKey};
+
+    const FILTERS: [&str; 12] = [
+        "#",
+        "+",
+        "/#",
+        "+/",
+        "a/#",
+        "a/+",
+        "a/b/#",
+        "a/b/+/c",
+        "a/c/+",
+        "a//+",
+        "+/+/#",
+        "日本/一二三四五六/+",
+    ];
+
+    fn subscribe(tree: &mut WildcardFilters, filter: &str) {
+        let options = SubscriptionFlags::new(QoS::AtMostOnce, false, false);
+        let session = SessionKey { slot: 1, generation: 0 };
+        tree.entry(filter).subscribe(Subscriber { session, options, subscription_id: 0 });
+    }
+
+    fn unsubscribe(tree: &mut WildcardFilters, filter: &str) -> bool {
+        let session = SessionKey { slot: 1, generation: 0 };
+        tree.update(filter, |wants| wants.unsubscribe(session)).flatten().is_some()
+    }
+
+    fn filters(tree: &WildcardFilters) -> Vec<String> {
+        let mut filters: Vec<_> = tree.iter().map(|(filter, _)| filter).collect();
+        filters.sort_unstable();
+        filters
+    }
+
+    #[test]
+    fn filters_are_read_back_as_they_were_written() {
+        let mut tree = WildcardFilters::new(HashSeed(1));
+        FILTERS.iter().for_each(|filter| subscribe(&mut tree, filter));
+        let mut expected = FILTERS;
+        expected.sort_unstable();
+        assert_eq!((filters(&tree), tree.len()), (expected.map(str::to_owned).to_vec(), FILTERS.len()));
+    }
+
+    #[test]
+    fn nodes_go_with_the_last_filter_that_needs_them_in_any_order() {
+        for skip in 0..FILTERS.len() {
+            let mut tree = WildcardFilters::new(HashSeed(1));
+            FILTERS.iter().for_each(|filter| subscribe(&mut tree, filter));
+            for i in 0..FILTERS.len() {
+                // 5 and 12 have no common factor, so that each filter comes once.
+                assert!(unsubscribe(&mut tree, FILTERS[(skip + 5 * i) % FILTERS.len()]));
+                assert_eq!(tree.len(), FILTERS.len() - 1 - i);
+            }
+            assert_eq!((tree.nodes.len(), tree.children.len()), (1, 0), "only the root is left");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_is_not_there_is_not_found_in_part_of_another() {
+        let mut tree = WildcardFilters::new(HashSeed(1));
+        subscribe(&mut tree, "a/+/c/#");
+        for filter in ["a/#", "a/+", "a/+/c", "a/+/c/+", "+/#", "b/#", "#"] {
+            assert!(!unsubscribe(&mut tree, filter), "{filter}");
+        }
+        assert_eq!(tree.nodes.len(), 4);
+        assert!(unsubscribe(&mut tree, "a/+/c/#"));
+    }
+
+    #[test]
+    fn the_first_child_is_replaced_when_it_goes() {
+        let mut tree = WildcardFilters::new(HashSeed(1));
+        ["a/+", "b/+", "c/+"].iter().for_each(|filter| subscribe(&mut tree, filter));
+        assert_eq!((tree.nodes[ROOT].others, tree.children.len()), (2, 2));
+        assert!(unsubscribe(&mut tree, "a/+") && tree.nodes[ROOT].first == NONE);
+        subscribe(&mut tree, "d/+");
+        assert!(tree.nodes[ROOT].first != NONE && tree.nodes[ROOT].others == 2);
+        assert_eq!(filters(&tree), ["b/+", "c/+", "d/+"]);
     }
 }

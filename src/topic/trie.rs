@@ -130,3 +130,141 @@ impl Trie {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::SubscriptionFlags;
+    use crate::types::QoS;
+
+    fn filter(text: &str) -> TopicFilter<'_> {
+        TopicFilter::parse(text, u16::MAX).unwrap()
+    }
+
+    fn subscriber(slot: u32) -> Subscriber {
+        let session = SessionKey { slot, generation: 0 };
+        Subscriber {
+            session,
+            options: SubscriptionFlags::new(QoS::AtMostOnce, false, false),
+            subscription_id: 0,
+        }
+    }
+
+    fn lookup(trie: &Trie, name: &str) -> Matches {
+        let mut out = Matches::new();
+        trie.matches(TopicName::parse(name, u16::MAX).unwrap(), &mut out);
+        out
+    }
+
+    fn slots(trie: &Trie, name: &str) -> Vec<u32> {
+        lookup(trie, name).locals.iter().map(|local| local.session.slot).collect()
+    }
+
+    #[test]
+    fn changes_say_what_other_cores_have_to_know() {
+        let mut trie = Trie::new(HashSeed(1));
+        for text in ["a/b", "a/+", "a/#"] {
+            let filter = filter(text);
+            assert_eq!(trie.subscribe(filter, subscriber(1)), Subscribed { fresh: true, first_local: true });
+            assert_eq!(
+                trie.subscribe(filter, subscriber(1)),
+                Subscribed { fresh: false, first_local: false }
+            );
+            assert_eq!(trie.subscribe(filter, subscriber(2)), Subscribed { fresh: true, first_local: false });
+            let one = subscriber(1).session;
+            assert_eq!(trie.unsubscribe(filter, one), Some(Unsubscribed { last_local: false }));
+            assert_eq!(trie.unsubscribe(filter, one), None);
+        }
+        assert_eq!((trie.len(), trie.subscriptions()), (3, 3));
+        assert_eq!(
+            trie.unsubscribe(filter("a/+"), subscriber(2).session),
+            Some(Unsubscribed { last_local: true })
+        );
+        assert_eq!((trie.len(), trie.subscriptions()), (2, 2));
+    }
+
+    #[test]
+    fn one_lookup_finds_sessions_and_cores_together() {
+        let mut trie = Trie::new(HashSeed(1));
+        trie.subscribe(filter("a/b"), subscriber(3));
+        trie.subscribe(filter("a/+"), subscriber(1));
+        assert!(trie.add_peer(filter("a/b"), ShardId(4)) && trie.add_peer(filter("#"), ShardId(9)));
+        assert!(trie.add_peer(filter("b"), ShardId(7)) && !trie.add_peer(filter("b"), ShardId(7)));
+        let found = lookup(&trie, "a/b");
+        assert_eq!(found.peers.iter().map(|peer| peer.0).collect::<Vec<_>>(), [4, 9]);
+        assert_eq!(slots(&trie, "a/b"), [1, 3]);
+        assert!(trie.remove_peer(filter("#"), ShardId(9)) && !trie.remove_peer(filter("#"), ShardId(9)));
+        assert!(!trie.remove_peer(filter("x/#"), ShardId(9)));
+        assert_eq!(lookup(&trie, "a/b").peers.iter().count(), 1);
+    }
+
+    #[test]
+    fn filters_that_only_other_cores_want_are_not_this_core_s() {
+        let mut trie = Trie::new(HashSeed(1));
+        trie.add_peer(filter("peer"), ShardId(1));
+        trie.add_peer(filter("peer/#"), ShardId(1));
+        trie.add_peer(filter("both/+"), ShardId(1));
+        for text in ["both/+", "own", "own/#", "#"] {
+            trie.subscribe(filter(text), subscriber(1));
+        }
+        let mut filters: Vec<_> = trie.local_filters().collect();
+        filters.sort_unstable();
+        assert_eq!(filters, ["#", "both/+", "own", "own/#"]);
+        assert_eq!(trie.len(), 6);
+    }
+
+    #[test]
+    fn filters_that_do_not_match_cost_nothing() {
+        let name = "site/7/device/7/temperature/value";
+        let mut visited = Vec::new();
+        for filters in [10, 100, 10_000, 100_000] {
+            let mut trie = Trie::new(HashSeed(1));
+            for i in 0..filters {
+                trie.subscribe(filter(&format!("site/{}/device/{i}/+/value", i % 10)), subscriber(i));
+                trie.subscribe(filter(&format!("site/{}/device/{i}/temperature", i % 10)), subscriber(i));
+                trie.subscribe(filter(&format!("device-{i}/#")), subscriber(i));
+            }
+            let found = lookup(&trie, name);
+            assert_eq!(found.locals.len(), 1);
+            visited.push(found.visited());
+        }
+        // The exact filters' table, the root, and one node for each of six levels.
+        assert_eq!(visited, [8; 4]);
+    }
+
+    #[test]
+    fn the_deepest_filters_are_matched_without_recursion() {
+        // 32,768 empty levels: the most for which a filter of `+` alone fits into 65,535 bytes.
+        let name = "/".repeat(32_767);
+        let texts = [
+            name.clone(),
+            name.replace('/', "+/") + "+",
+            name.clone() + "#",
+            "+".to_owned() + &name,
+            name.clone() + "a",
+        ];
+        let mut trie = Trie::new(HashSeed(1));
+        for (slot, text) in (0..).zip(&texts) {
+            trie.subscribe(filter(text), subscriber(slot));
+        }
+        assert_eq!(slots(&trie, &name), [0, 1, 2, 3]);
+        for (slot, text) in (0..).zip(&texts) {
+            assert!(trie.unsubscribe(filter(text), subscriber(slot).session).is_some());
+        }
+        assert!(trie.is_empty() && slots(&trie, &name).is_empty());
+    }
+
+    #[test]
+    fn every_mix_of_wildcards_of_the_same_levels_is_found_once() {
+        let mut trie = Trie::new(HashSeed(1));
+        let levels = 8;
+        for mix in 0..1u32 << levels {
+            let text: Vec<_> =
+                (0..levels).map(|level| if mix >> level & 1 == 1 { "+" } else { "a" }).collect();
+            trie.subscribe(filter(&text.join("/")), subscriber(mix));
+        }
+        assert_eq!(slots(&trie, "a/a/a/a/a/a/a/a"), (0..1 << levels).collect::<Vec<_>>());
+        assert_eq!(slots(&trie, "a/a/a/a/a/a/a/b").len(), 1 << (levels - 1));
+        assert!(slots(&trie, "a/a/a/a/a/a/a").is_empty());
+    }
+}

@@ -187,3 +187,84 @@ impl Wants {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::SHARDS_MAX;
+
+    fn subscriber(slot: u32) -> Subscriber {
+        let session = SessionKey { slot, generation: 0 };
+        Subscriber {
+            session,
+            options: SubscriptionFlags::new(QoS::AtMostOnce, false, false),
+            subscription_id: 0,
+        }
+    }
+
+    fn peers(wants: &Wants) -> Vec<u16> {
+        let mut peers = ShardSet::EMPTY;
+        wants.add_peers_to(&mut peers);
+        peers.iter().map(|peer| peer.0).collect()
+    }
+
+    #[test]
+    fn flags_come_back_as_they_were() {
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            for (no_local, as_published) in [(false, false), (false, true), (true, false), (true, true)] {
+                let flags = SubscriptionFlags::new(qos, no_local, as_published);
+                assert_eq!(
+                    (flags.qos(), flags.no_local(), flags.retain_as_published()),
+                    (qos, no_local, as_published)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn subscribers_are_kept_in_order_each_once() {
+        let mut wants = Wants::Nobody;
+        for (slot, fresh, first_local) in
+            [(5, true, true), (5, false, false), (9, true, false), (1, true, false)]
+        {
+            assert_eq!(wants.subscribe(subscriber(slot)), Subscribed { fresh, first_local });
+        }
+        let mut changed = subscriber(9);
+        changed.subscription_id = 7;
+        assert!(!wants.subscribe(changed).fresh);
+        assert_eq!(wants.locals(), [subscriber(1), subscriber(5), changed]);
+    }
+
+    #[test]
+    fn a_filter_of_peers_alone_has_no_first_local_yet() {
+        let mut wants = Wants::Nobody;
+        assert!(wants.add_peer(ShardId(3)) && !wants.add_peer(ShardId(3)) && wants.add_peer(ShardId(200)));
+        assert!(wants.subscribe(subscriber(1)).first_local);
+        assert!(wants.unsubscribe(SessionKey { slot: 2, generation: 0 }).is_none());
+        assert_eq!(wants.unsubscribe(subscriber(1).session), Some(Unsubscribed { last_local: true }));
+        assert_eq!(peers(&wants), [3, 200]);
+    }
+
+    #[test]
+    fn memory_is_given_back_when_one_member_is_left_and_nobody_remains_after_the_last() {
+        let mut wants = Wants::Nobody;
+        for slot in 0..1_000 {
+            wants.subscribe(subscriber(slot));
+        }
+        wants.add_peer(ShardId(0));
+        for slot in 1..1_000 {
+            assert_eq!(wants.unsubscribe(subscriber(slot).session), Some(Unsubscribed { last_local: false }));
+        }
+        let Wants::Many(many) = &wants else { panic!("a session and a peer") };
+        assert!(many.locals.capacity() < 50);
+        assert!(wants.remove_peer(ShardId(0)) && !wants.remove_peer(ShardId(0)));
+        assert!(matches!(wants, Wants::Local(_)));
+        wants.unsubscribe(subscriber(0).session);
+        assert!(wants.is_nobody());
+
+        let last = ShardId(u16::try_from(SHARDS_MAX - 1).unwrap());
+        assert!(wants.add_peer(last) && wants.add_peer(ShardId(1)));
+        assert!(wants.remove_peer(last) && matches!(wants, Wants::Peer(ShardId(1))));
+        assert!(!wants.remove_peer(last) && wants.remove_peer(ShardId(1)) && wants.is_nobody());
+    }
+}

@@ -1,0 +1,269 @@
+//! Subscriptions and retained messages of one core: the trie at four sizes, the match cache, the retained index.
+//!
+//! Prints memory per filter first. Under `cargo test --benches` everything runs once with few filters.
+
+use criterion::{BatchSize, BenchmarkId, Criterion};
+use pantala::topic::{
+    CacheBounds, MatchCache, Matches, Retained, Subscriber, SubscriptionFlags, TopicFilter, TopicName, Trie,
+    Walk,
+};
+use pantala::types::{HashSeed, Message, Now, QoS, Rng, SessionKey};
+use std::hint::black_box;
+
+/// The allocator of the broker.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const LEVELS_MAX: u16 = 128;
+const SITES: usize = 100;
+/// Topics that a benchmark goes round, so that the memory of one filter is not always at hand.
+const ROUND: usize = 4_096;
+
+fn quick() -> bool {
+    std::env::args().any(|arg| arg == "--test")
+}
+
+fn sizes() -> &'static [usize] {
+    if quick() { &[10, 1_000] } else { &[10, 1_000, 100_000, 1_000_000] }
+}
+
+/// What each of the filters of a trie looks like.
+#[derive(Clone, Copy)]
+enum Shape {
+    Exact,
+    Wildcard,
+    Below,
+}
+
+impl Shape {
+    const ALL: [Self; 3] = [Self::Exact, Self::Wildcard, Self::Below];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "site/N/device/N/state",
+            Self::Wildcard => "site/N/device/N/+/value",
+            Self::Below => "device-N/#",
+        }
+    }
+
+    fn filter(self, i: usize) -> String {
+        let site = i % SITES;
+        match self {
+            Self::Exact => format!("site/{site}/device/{i}/state"),
+            Self::Wildcard => format!("site/{site}/device/{i}/+/value"),
+            Self::Below => format!("device-{i}/#"),
+        }
+    }
+
+    fn topic(self, i: usize) -> String {
+        let site = i % SITES;
+        match self {
+            Self::Exact => format!("site/{site}/device/{i}/state"),
+            Self::Wildcard => format!("site/{site}/device/{i}/temperature/value"),
+            Self::Below => format!("device-{i}/sensor/temperature"),
+        }
+    }
+
+    fn trie(self, filters: usize) -> Trie {
+        let mut trie = Trie::new(HashSeed(7));
+        for i in 0..filters {
+            trie.subscribe(filter(&self.filter(i)), subscriber(i));
+        }
+        trie
+    }
+
+    fn topics(self, filters: usize) -> Vec<String> {
+        let mut rng = Rng::new(1);
+        (0..ROUND)
+            .map(|_| self.topic(usize::try_from(rng.below(filters as u64)).expect("below a usize")))
+            .collect()
+    }
+}
+
+fn filter(text: &str) -> TopicFilter<'_> {
+    TopicFilter::parse(text, LEVELS_MAX).expect("a filter")
+}
+
+fn subscriber(i: usize) -> Subscriber {
+    Subscriber {
+        session: SessionKey { slot: u32::try_from(i).expect("few sessions"), generation: 0 },
+        options: SubscriptionFlags::new(QoS::AtLeastOnce, false, false),
+        subscription_id: 0,
+    }
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+    let pages = statm.split(' ').nth(1).and_then(|field| field.parse::<usize>().ok()).expect("proc(5)");
+    pages * 4_096
+}
+
+/// Each trie is loaded in a process of its own: memory that one gave back would hide what the next one takes.
+fn report_memory() {
+    let program = std::env::current_exe().expect("this program");
+    for shape in Shape::ALL {
+        let mut child = std::process::Command::new(&program);
+        let quick = if quick() { "--test" } else { "--bench" };
+        let status = child.args([quick, "--memory", shape.name()]).status().expect("this program runs again");
+        assert!(status.success(), "a million filters load");
+    }
+}
+
+fn report_memory_of(shape: Shape) {
+    let filters = if quick() { 10_000 } else { 1_000_000 };
+    let before = resident();
+    let trie = shape.trie(filters);
+    let bytes = resident().saturating_sub(before) / trie.len();
+    let mut matches = Matches::new();
+    trie.matches(TopicName::trusted(&shape.topic(0)), &mut matches);
+    let (name, visited) = (shape.name(), matches.visited());
+    println!("memory {name}: {bytes} bytes per filter at {filters}; a lookup visits {visited} nodes");
+}
+
+fn trie(c: &mut Criterion) {
+    for shape in Shape::ALL {
+        for &filters in sizes() {
+            let mut trie = shape.trie(filters);
+            let topics = shape.topics(filters);
+            let names: Vec<_> = topics.iter().map(|text| TopicName::trusted(text)).collect();
+            let mut matches = Matches::new();
+            let mut turn = (0..ROUND).cycle();
+            c.bench_with_input(
+                BenchmarkId::new(format!("trie/match/{}", shape.name()), filters),
+                &names,
+                |b, names| {
+                    b.iter(|| {
+                        matches.clear();
+                        trie.matches(names[turn.next().expect("endless")], &mut matches);
+                        matches.locals.len()
+                    });
+                },
+            );
+            let fresh: Vec<_> = (0..ROUND).map(|i| shape.filter(filters + i)).collect();
+            let id = BenchmarkId::new(format!("trie/insert_remove/{}", shape.name()), filters);
+            c.bench_with_input(id, &fresh, |b, fresh| {
+                b.iter(|| {
+                    let i = turn.next().expect("endless");
+                    let filter = filter(&fresh[i]);
+                    let subscribed = trie.subscribe(filter, subscriber(i));
+                    (subscribed, trie.unsubscribe(filter, subscriber(i).session))
+                });
+            });
+        }
+    }
+    let filters = *sizes().last().expect("several sizes");
+    let mut group = c.benchmark_group("trie/load");
+    group.sample_size(10);
+    for shape in Shape::ALL {
+        group.bench_function(BenchmarkId::new(shape.name(), filters), |b| {
+            b.iter_batched(|| (), |()| shape.trie(filters), BatchSize::PerIteration);
+        });
+    }
+    group.finish();
+}
+
+fn no_match(c: &mut Criterion) {
+    for &filters in sizes() {
+        let trie = Shape::Wildcard.trie(filters);
+        let name = TopicName::trusted("site/7/unknown/device/temperature/value");
+        let mut matches = Matches::new();
+        c.bench_function(&format!("trie/match nothing/{filters}"), |b| {
+            b.iter(|| {
+                trie.matches(black_box(name), &mut matches);
+                matches.is_empty()
+            });
+        });
+    }
+}
+
+fn cache(c: &mut Criterion) {
+    let filters = *sizes().last().expect("several sizes");
+    for shape in [Shape::Exact, Shape::Wildcard] {
+        let trie = shape.trie(filters);
+        let topics = shape.topics(filters);
+        let names: Vec<_> = topics.iter().map(|text| TopicName::trusted(text)).collect();
+        let mut cache = MatchCache::new(HashSeed(7), CacheBounds::default());
+        c.bench_function(&format!("cache/hit, one topic/{}", shape.name()), |b| {
+            b.iter(|| cache.lookup(&trie, black_box(names[0])).locals.len());
+        });
+        let mut turn = (0..ROUND).cycle();
+        c.bench_function(&format!("cache/hit, {ROUND} topics/{}", shape.name()), |b| {
+            b.iter(|| cache.lookup(&trie, names[turn.next().expect("endless")]).locals.len());
+        });
+        let change = filter("changed/+");
+        c.bench_function(&format!("cache/stale, one topic/{}", shape.name()), |b| {
+            b.iter(|| {
+                cache.on_change(change);
+                cache.lookup(&trie, black_box(names[0])).locals.len()
+            });
+        });
+        let mut small =
+            MatchCache::new(HashSeed(7), CacheBounds { entries_max: ROUND / 4, bytes_max: 64 << 20 });
+        c.bench_function(&format!("cache/miss, {ROUND} topics/{}", shape.name()), |b| {
+            b.iter(|| small.lookup(&trie, names[turn.next().expect("endless")]).locals.len());
+        });
+    }
+}
+
+fn retained(c: &mut Criterion) {
+    for &messages in sizes() {
+        let message = |text: &str| Message {
+            topic: text.as_bytes().to_vec().into(),
+            payload: vec![0; 64].into(),
+            properties: vec![].into(),
+            qos: QoS::AtMostOnce,
+            retain: true,
+            received: Now(0),
+            expiry: None,
+        };
+        let mut retained = Retained::new();
+        for i in 0..messages {
+            let topic = Shape::Exact.topic(i);
+            retained.set(TopicName::trusted(&topic), message(&topic));
+        }
+        let topics = Shape::Exact.topics(messages);
+        let mut turn = (0..ROUND).cycle();
+        c.bench_function(&format!("retained/exact/{messages}"), |b| {
+            b.iter(|| {
+                let name = TopicName::trusted(&topics[turn.next().expect("endless")]);
+                retained.exact(name).map(Message::size)
+            });
+        });
+        c.bench_function(&format!("retained/set/{messages}"), |b| {
+            b.iter_batched(
+                || message(&topics[turn.next().expect("endless")]),
+                |message| {
+                    let topic = message.topic.clone();
+                    let topic = std::str::from_utf8(&topic).expect("text");
+                    retained.set(TopicName::trusted(topic), message)
+                },
+                BatchSize::SmallInput,
+            );
+        });
+        for pattern in ["#", "site/7/+/+/state", "+/7/#", "site/+/device/7/state"] {
+            c.bench_function(&format!("retained/walk 64 of {pattern}/{messages}"), |b| {
+                b.iter(|| {
+                    let mut bytes = 0;
+                    let walk = retained.walk(filter(black_box(pattern)), None, 64, &mut |_, message| {
+                        bytes += message.size()
+                    });
+                    (walk == Walk::Done, bytes)
+                });
+            });
+        }
+    }
+}
+
+fn main() {
+    if let Some(name) = std::env::args().skip_while(|arg| arg != "--memory").nth(1) {
+        return Shape::ALL.into_iter().filter(|shape| shape.name() == name).for_each(report_memory_of);
+    }
+    report_memory();
+    let mut criterion = Criterion::default().configure_from_args();
+    trie(&mut criterion);
+    no_match(&mut criterion);
+    cache(&mut criterion);
+    retained(&mut criterion);
+    criterion.final_summary();
+}
