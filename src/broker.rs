@@ -166,7 +166,7 @@ fn spawn(
             let shard = Shard::new(plan)?;
             // Nobody listens any more when another shard failed to start.
             let _ = ready.send(());
-            shard.run().await;
+            Box::pin(shard.run()).await;
             Ok(())
         })
         .map_err(|error| error.to_string())

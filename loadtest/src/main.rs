@@ -1,1 +1,71 @@
-fn main() {}
+//! Puts load on an MQTT broker, measures rate and latency, and checks that nothing was lost, repeated or reordered.
+//!
+//! One thread runs everything, so that publishers know what subscribers have: `run` is its loop, `client` a connection,
+//! `window` and `schedule` say what may be sent, `check` what went wrong, `proc` what the broker used meanwhile.
+
+mod args;
+mod check;
+mod client;
+mod clock;
+mod idle;
+mod proc;
+mod report;
+mod run;
+mod schedule;
+mod stamp;
+mod window;
+
+use args::Args;
+use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::process::ExitCode;
+
+/// Messages were lost, repeated or out of order.
+const FAULTS: u8 = 1;
+/// The run could not be made.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match measure(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FAULTS),
+        Err(message) => {
+            eprintln!("pantala-load: {message}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// True when nothing was wrong.
+fn measure(args: &Args) -> Result<bool, String> {
+    prepare(args)?;
+    if let Some(count) = args.idle {
+        let outcome = idle::idle(args, count).map_err(|failure| failure.to_string())?;
+        print!("{}", if args.json { outcome.json() } else { outcome.text() });
+        return Ok(true);
+    }
+    if args.publishers == 0 {
+        return Err("at least one publisher is needed; --idle opens connections that do nothing".to_owned());
+    }
+    let outcome = run::run(args).map_err(|failure| failure.to_string())?;
+    print!("{}", if args.json { outcome.json(args) } else { outcome.text() });
+    Ok(!outcome.faults.any())
+}
+
+/// Takes the processor and the descriptors that the run needs.
+fn prepare(args: &Args) -> Result<(), String> {
+    if let Some(cpu) = args.cpu {
+        let mut set = CpuSet::new();
+        set.set(cpu);
+        sched_setaffinity(None, &set).map_err(|error| format!("cannot run on processor {cpu}: {error}"))?;
+    }
+    if let Some(pid) = args.pid {
+        proc::Usage::of(pid).map_err(|error| format!("cannot look at process {pid}: {error}"))?;
+    }
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What was there before goes on to hold if this fails.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! One connection to the broker: raw packets, read and written in bulk.
+
+use bytes::BytesMut;
+use pantala::codec::{
+    self, ConnAck, Connect, DecodeError, Frame, Packet, PacketType, Properties, Split, SubAck, Subscribe,
+    SubscribeFilters, SubscriptionOptions, Version,
+};
+use pantala::types::{PacketId, QoS};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{bind, connect, recv, send, socket_with, sockopt};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// How long the broker may take to answer CONNECT and SUBSCRIBE.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+const PACKET_MAX: u32 = 256 << 20;
+
+/// What went wrong with a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("cannot connect to {0}: {1}")]
+    Connect(SocketAddr, Errno),
+    #[error("{0}: the broker did not answer {1}: {2}")]
+    NoAnswer(String, &'static str, io::Error),
+    #[error("{0}: CONNECT was refused with code {1:#04x}")]
+    Refused(String, u8),
+    #[error("{0}: SUBSCRIBE was refused with code {1:#04x}")]
+    NotSubscribed(String, u8),
+    #[error("{0}: the broker closed the connection")]
+    Closed(String),
+    #[error("{0}: the broker disconnected it: {1}")]
+    Disconnected(String, String),
+    #[error("{0}: {1}")]
+    Socket(String, Errno),
+    #[error("{0}: the broker sent bytes that are no MQTT packet: {1}")]
+    Malformed(String, DecodeError),
+    #[error("{0}: the broker sent an unexpected {1:?}")]
+    Unexpected(String, PacketType),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) id: String,
+    socket: OwnedFd,
+    /// The beginning of a packet that is not whole yet.
+    rest: Vec<u8>,
+    /// What waits to be sent.
+    pub(crate) output: Vec<u8>,
+    sent: usize,
+    /// How many unacknowledged messages the broker takes.
+    pub(crate) receive_maximum: u16,
+}
+
+/// What a client says when it connects.
+#[derive(Clone, Debug)]
+pub(crate) struct Hello<'a> {
+    pub(crate) broker: SocketAddr,
+    /// The number of the source address.
+    pub(crate) source: u8,
+    pub(crate) version: Version,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) id: String,
+    /// What to subscribe to.
+    pub(crate) filter: Option<(&'a str, QoS)>,
+}
+
+impl Client {
+    /// Connects and subscribes, waiting for each answer.
+    ///
+    /// # Errors
+    /// The broker is not there or refuses.
+    pub(crate) fn open(hello: Hello<'_>) -> Result<Self, Failure> {
+        let socket = dial(hello.broker, hello.source).map_err(|e| Failure::Connect(hello.broker, e))?;
+        let mut stream = TcpStream::from(socket);
+        let id = hello.id.clone();
+        let receive_maximum = greet(&mut stream, &hello)?;
+        if let Some((filter, qos)) = hello.filter {
+            subscribe(&mut stream, &id, hello.version, filter, qos)?;
+        }
+        stream.set_nonblocking(true).map_err(|error| Failure::NoAnswer(id.clone(), "CONNECT", error))?;
+        let socket = OwnedFd::from(stream);
+        Ok(Self { id, socket, rest: Vec::new(), output: Vec::new(), sent: 0, receive_maximum })
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads once and hands over whole packets. True when there may be more to read.
+    pub(crate) fn read(
+        &mut self,
+        scratch: &mut [u8],
+        mut packet: impl FnMut(Frame<'_>, &mut Vec<u8>) -> Result<(), Failure>,
+    ) -> Result<bool, Failure> {
+        let left = self.rest.len();
+        if left == scratch.len() {
+            return Err(Failure::Malformed(self.id.clone(), DecodeError::TooLarge(left as u64, PACKET_MAX)));
+        }
+        let count = match recv(&self.socket, &mut scratch[left..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Err(Failure::Closed(self.id.clone())),
+            Ok((count, _)) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(error) => return Err(Failure::Socket(self.id.clone(), error)),
+        };
+        scratch[..left].copy_from_slice(&self.rest);
+        let (bytes, mut at) = (&scratch[..left + count], 0);
+        loop {
+            match codec::split(&bytes[at..], PACKET_MAX) {
+                Ok(Split::Whole { frame, len }) => {
+                    packet(frame, &mut self.output)?;
+                    at += len;
+                }
+                Ok(Split::Partial { .. }) => break,
+                Err(error) => return Err(Failure::Malformed(self.id.clone(), error)),
+            }
+        }
+        self.rest.clear();
+        self.rest.extend_from_slice(&bytes[at..]);
+        Ok(left + count == scratch.len())
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        while self.sent < self.output.len() {
+            match send(&self.socket, &self.output[self.sent..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(count) => self.sent += count,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Failure::Socket(self.id.clone(), error)),
+            }
+        }
+        self.output.clear();
+        self.sent = 0;
+        Ok(())
+    }
+}
+
+fn dial(broker: SocketAddr, source: u8) -> Result<OwnedFd, Errno> {
+    let family = if broker.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    if source > 0 && matches!(broker.ip(), IpAddr::V4(ip) if ip.is_loopback()) {
+        bind(&socket, &SocketAddr::from((Ipv4Addr::new(127, 0, 0, 1 + source), 0)))?;
+    }
+    connect(&socket, &broker)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
+}
+
+/// CONNECT and CONNACK. Returns the Receive Maximum.
+fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<u16, Failure> {
+    let connect = Connect {
+        version: hello.version,
+        clean_start: true,
+        keep_alive_s: hello.keep_alive_s,
+        properties: Properties::EMPTY,
+        client_id: &hello.id,
+        will: None,
+        username: None,
+        password: None,
+    };
+    let mut out = BytesMut::new();
+    Packet::Connect(connect).encode(hello.version, &mut out);
+    let no_answer = |error| Failure::NoAnswer(hello.id.clone(), "CONNECT", error);
+    let (first, body) = ask(stream, &out).map_err(no_answer)?;
+    let frame = Frame { first, body: &body };
+    match codec::decode(frame, hello.version).map_err(|e| Failure::Malformed(hello.id.clone(), e))? {
+        Packet::ConnAck(ConnAck { code: 0, properties, .. }) => {
+            Ok(properties.receive_maximum().map_or(u16::MAX, std::num::NonZeroU16::get))
+        }
+        Packet::ConnAck(refused) => Err(Failure::Refused(hello.id.clone(), refused.code)),
+        other => Err(Failure::Unexpected(hello.id.clone(), other.packet_type())),
+    }
+}
+
+fn subscribe(
+    stream: &mut TcpStream,
+    id: &str,
+    version: Version,
+    filter: &str,
+    qos: QoS,
+) -> Result<(), Failure> {
+    let malformed = |error| Failure::Malformed(id.to_owned(), error);
+    let (mut block, mut out) = (BytesMut::new(), BytesMut::new());
+    SubscribeFilters::write(&mut block, filter, SubscriptionOptions::of(qos));
+    let filters = SubscribeFilters::parse(&block, version).map_err(malformed)?;
+    let packet = Subscribe { packet_id: PacketId::MIN, properties: Properties::EMPTY, filters };
+    Packet::Subscribe(packet).encode(version, &mut out);
+    let (first, body) =
+        ask(stream, &out).map_err(|error| Failure::NoAnswer(id.to_owned(), "SUBSCRIBE", error))?;
+    match codec::decode(Frame { first, body: &body }, version).map_err(malformed)? {
+        Packet::SubAck(SubAck { codes: &[code], .. }) if code == qos as u8 => Ok(()),
+        Packet::SubAck(SubAck { codes, .. }) => {
+            Err(Failure::NotSubscribed(id.to_owned(), codes.first().copied().unwrap_or(0xff)))
+        }
+        other => Err(Failure::Unexpected(id.to_owned(), other.packet_type())),
+    }
+}
+
+/// Sends bytes and waits for one packet.
+fn ask(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<(u8, Vec<u8>)> {
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    stream.write_all(bytes)?;
+    let mut head = vec![0; 2];
+    stream.read_exact(&mut head)?;
+    loop {
+        match codec::split(&head, PACKET_MAX).map_err(io::Error::other)? {
+            Split::Whole { frame, .. } => return Ok((frame.first, frame.body.to_vec())),
+            Split::Partial { need } => {
+                let have = head.len();
+                head.resize(need, 0);
+                stream.read_exact(&mut head[have..])?;
+            }
+        }
+    }
+}
