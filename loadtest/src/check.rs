@@ -83,7 +83,9 @@ mod tests {
 
     fn check(arrivals: &[u64], sent: u64) -> Faults {
         let mut stream = Stream::default();
-        arrivals.iter().for_each(|&sequence| drop(stream.arrived(sequence)));
+        arrivals.iter().for_each(|&sequence| {
+            stream.arrived(sequence);
+        });
         stream.faults(sent)
     }
 

@@ -117,7 +117,7 @@ impl<'a> Run<'a> {
                 0
             };
             let (broker, keep_alive_s) = (args.broker, args.keep_alive);
-            Client::open(Hello { broker, source, version, keep_alive_s, id, filter: filter.map(|f| f) })
+            Client::open(Hello { broker, source, version, keep_alive_s, id, filter })
         };
         let mut clients = Vec::new();
         for publisher in 0..args.publishers {
