@@ -7,7 +7,7 @@ use pantala::topic::{
     CacheBounds, MatchCache, Matches, Retained, Subscriber, SubscriptionFlags, TopicFilter, TopicName, Trie,
     Walk,
 };
-use pantala::types::{HashSeed, Message, Now, QoS, Rng, SessionKey};
+use pantala::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey};
 use std::hint::black_box;
 
 /// The allocator of the broker.
@@ -208,15 +208,8 @@ fn cache(c: &mut Criterion) {
 
 fn retained(c: &mut Criterion) {
     for &messages in sizes() {
-        let message = |text: &str| Message {
-            topic: text.as_bytes().to_vec().into(),
-            payload: vec![0; 64].into(),
-            properties: vec![].into(),
-            qos: QoS::AtMostOnce,
-            retain: true,
-            received: Now(0),
-            expiry: None,
-        };
+        let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
+        let message = |text: &str| Message::new(text, b"", &[0; 64], delivery);
         let mut retained = Retained::new();
         for i in 0..messages {
             let topic = Shape::Exact.topic(i);
@@ -232,12 +225,12 @@ fn retained(c: &mut Criterion) {
         });
         c.bench_function(&format!("retained/set/{messages}"), |b| {
             b.iter_batched(
-                || message(&topics[turn.next().expect("endless")]),
-                |message| {
-                    let topic = message.topic.clone();
-                    let topic = std::str::from_utf8(&topic).expect("text");
-                    retained.set(TopicName::trusted(topic), message)
+                || {
+                    turn.next()
+                        .map(|i| (TopicName::trusted(&topics[i]), message(&topics[i])))
+                        .expect("endless")
                 },
+                |(name, message)| retained.set(name, message),
                 BatchSize::SmallInput,
             );
         });

@@ -20,12 +20,7 @@ pub(super) fn link<T>(capacity: usize) -> (Outlet<T>, Inlet<T>) {
     let (empty_out, empty_in) = bounded(SPARES);
     let starved = Arc::new(Flag::new());
     (
-        Outlet {
-            full: full_out,
-            empty: empty_in,
-            starved: starved.clone(),
-            pending: VecDeque::new(),
-        },
+        Outlet { full: full_out, empty: empty_in, starved: starved.clone(), pending: VecDeque::new() },
         Inlet { full: full_in, empty: empty_out, starved, current: VecDeque::new(), listed: false },
     )
 }

@@ -29,9 +29,6 @@ mod tree;
 mod trie;
 mod wants;
 
-#[cfg(test)]
-mod shadow;
-
 pub use cache::{CacheBounds, MatchCache};
 pub use filter::TopicFilter;
 pub use matches::{LocalMatch, Matches};
@@ -108,3 +105,6 @@ fn levels(text: &str) -> impl Iterator<Item = &str> {
         Some(level)
     })
 }
+
+#[cfg(test)]
+mod tests;

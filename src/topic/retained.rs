@@ -274,19 +274,11 @@ fn set(target: &mut Vec<u8>, parts: &[&[u8]]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Now, QoS};
-    use bytes::Bytes;
+    use crate::types::{Delivery, Now, QoS};
 
-    fn message(topic: &str, payload: &'static str) -> Message {
-        Message {
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            payload: Bytes::from_static(payload.as_bytes()),
-            properties: Bytes::new(),
-            qos: QoS::AtMostOnce,
-            retain: true,
-            received: Now(0),
-            expiry: None,
-        }
+    fn message(topic: &str, payload: &str) -> Message {
+        let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
+        Message::new(topic, b"", payload.as_bytes(), delivery)
     }
 
     fn retained(topics: &[&str]) -> Retained {
@@ -301,7 +293,7 @@ mod tests {
         let mut topics = Vec::new();
         let filter = TopicFilter::parse(filter, 128).unwrap();
         let walk = retained.walk(filter, None, usize::MAX, &mut |topic, message| {
-            assert_eq!(message.topic, topic);
+            assert_eq!(message.topic(), topic);
             topics.push(topic.to_owned());
         });
         assert_eq!(walk, Walk::Done);

@@ -1,12 +1,11 @@
 //! Random operations on the trie, its cache and the retained index, beside a shadow that keeps plain lists and compares
-//! texts level by level. A failure prints its seed; `TOPIC_SEED=7 cargo test --lib topic::shadow` replays one.
+//! texts level by level. A failure prints its seed; `TOPIC_SEED=7 cargo test --lib topic::tests` replays one.
 
 use super::{
     CacheBounds, LocalMatch, MatchCache, Matches, Retained, Stint, Subscribed, Subscriber, SubscriptionFlags,
     TopicFilter, TopicName, Trie, Unsubscribed, Walk,
 };
-use crate::types::{HashSeed, Message, Now, QoS, Rng, SessionKey, ShardId};
-use bytes::Bytes;
+use crate::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -24,7 +23,7 @@ fn replay(run: impl Fn(u64)) {
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("replay with TOPIC_SEED={seed} cargo test --lib topic::shadow");
+            eprintln!("replay with TOPIC_SEED={seed} cargo test --lib topic::tests");
             std::panic::resume_unwind(panic);
         }
     }
@@ -94,7 +93,7 @@ struct ShadowTrie {
 
 /// A session's delivery, as a test can compare it.
 #[derive(Debug, PartialEq, Eq)]
-struct Delivery {
+struct Gets {
     session: SessionKey,
     qos: QoS,
     retain_as_published: bool,
@@ -125,15 +124,14 @@ impl ShadowTrie {
     }
 
     /// Who gets a message; of its own messages a session gets those for subscriptions without No Local.
-    fn deliveries(&self, name: &str, own: bool) -> Vec<Delivery> {
-        let mut deliveries = BTreeMap::<SessionKey, Delivery>::new();
+    fn deliveries(&self, name: &str, own: bool) -> Vec<Gets> {
+        let mut deliveries = BTreeMap::<SessionKey, Gets>::new();
         for (filter, subscriber) in &self.subscriptions {
             let Subscriber { session, options, subscription_id } = *subscriber;
             if !matches(filter, name) || (own && options.no_local()) {
                 continue;
             }
-            let nothing =
-                Delivery { session, qos: QoS::AtMostOnce, retain_as_published: false, ids: Vec::new() };
+            let nothing = Gets { session, qos: QoS::AtMostOnce, retain_as_published: false, ids: Vec::new() };
             let delivery = deliveries.entry(session).or_insert(nothing);
             delivery.qos = delivery.qos.max(options.qos());
             delivery.retain_as_published |= options.retain_as_published();
@@ -148,7 +146,7 @@ impl ShadowTrie {
             let mut ids = found.subscription_ids(&local).to_vec();
             ids.sort_unstable();
             let LocalMatch { session, qos, retain_as_published, .. } = local;
-            Delivery { session, qos, retain_as_published, ids }
+            Gets { session, qos, retain_as_published, ids }
         };
         let others: Vec<_> = found.locals.iter().copied().map(delivery).collect();
         assert_eq!(others, self.deliveries(name, false), "deliveries of {name:?}");
@@ -231,16 +229,9 @@ fn the_trie_and_its_cache_agree_with_comparing_every_filter() {
     });
 }
 
-fn message(topic: &str, payload: String) -> Message {
-    Message {
-        topic: Bytes::copy_from_slice(topic.as_bytes()),
-        payload: payload.into(),
-        properties: Bytes::new(),
-        qos: QoS::AtMostOnce,
-        retain: true,
-        received: Now(0),
-        expiry: None,
-    }
+fn message(topic: &str, payload: &str) -> Message {
+    let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
+    Message::new(topic, b"", payload.as_bytes(), delivery)
 }
 
 #[test]
@@ -255,7 +246,7 @@ fn retained_messages_agree_with_comparing_every_topic() {
             let name = TopicName::parse(text, 128).unwrap();
             match rng.below(10) {
                 0..5 => {
-                    let message = message(text, step.to_string());
+                    let message = message(text, &step.to_string());
                     let change = retained.set(name, message.clone());
                     let old = shadow.insert(text.clone(), message.clone());
                     assert_eq!(
@@ -319,7 +310,7 @@ fn a_walk_between_changes_sees_all_that_was_there_throughout() {
         let (steady, fickle): (Vec<_>, Vec<_>) = names.iter().partition(|_| rng.chance(1, 2));
         let mut retained = Retained::new();
         for name in &names {
-            retained.set(TopicName::trusted(name), message(name, String::new()));
+            retained.set(TopicName::trusted(name), message(name, ""));
         }
         let like: String = rng.pick(&names).clone();
         let text = filter(&mut rng, &like);
@@ -333,7 +324,7 @@ fn a_walk_between_changes_sees_all_that_was_there_throughout() {
             for _ in 0..rng.below(if fickle.is_empty() { 1 } else { 10 }) {
                 let name = rng.pick(&fickle);
                 if retained.remove(TopicName::trusted(name)).is_none() {
-                    retained.set(TopicName::trusted(name), message(name, String::new()));
+                    retained.set(TopicName::trusted(name), message(name, ""));
                 }
             }
         }
