@@ -4,8 +4,8 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use pantala::topic::{
-    CacheBounds, MatchCache, Matches, Retained, Subscriber, SubscriptionFlags, TopicFilter, TopicName, Trie,
-    Walk,
+    CacheBounds, MatchCache, Matches, Retained, Stint, Subscriber, SubscriptionFlags, TopicFilter, TopicName,
+    Trie,
 };
 use pantala::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey};
 use std::hint::black_box;
@@ -26,6 +26,9 @@ fn quick() -> bool {
 fn sizes() -> &'static [usize] {
     if quick() { &[10, 1_000] } else { &[10, 1_000, 100_000, 1_000_000] }
 }
+
+/// Of a walk through retained messages.
+const CHUNK: Stint = Stint { visits_max: 64, looks_max: usize::MAX };
 
 /// What each of the filters of a trie looks like.
 #[derive(Clone, Copy)]
@@ -238,10 +241,10 @@ fn retained(c: &mut Criterion) {
             c.bench_function(&format!("retained/walk 64 of {pattern}/{messages}"), |b| {
                 b.iter(|| {
                     let mut bytes = 0;
-                    let walk = retained.walk(filter(black_box(pattern)), None, 64, &mut |_, message| {
-                        bytes += message.size()
-                    });
-                    (walk == Walk::Done, bytes)
+                    let visit = &mut |_: &str, message: &Message| bytes += message.size();
+                    let after =
+                        retained.walk_some(filter(black_box(pattern)), None, CHUNK, visit).map(str::len);
+                    (after, bytes)
                 });
             });
         }

@@ -33,7 +33,7 @@ pub use cache::{CacheBounds, MatchCache};
 pub use filter::TopicFilter;
 pub use matches::{LocalMatch, Matches};
 pub use name::TopicName;
-pub use retained::{Retained, RetainedChange, Stint, Walk};
+pub use retained::{Retained, RetainedChange, Stint};
 pub use trie::{Subscribed, Trie, Unsubscribed};
 pub use wants::{Subscriber, SubscriptionFlags};
 

@@ -3,7 +3,7 @@
 
 use super::{
     CacheBounds, LocalMatch, MatchCache, Matches, Retained, Stint, Subscribed, Subscriber, SubscriptionFlags,
-    TopicFilter, TopicName, Trie, Unsubscribed, Walk,
+    TopicFilter, TopicName, Trie, Unsubscribed,
 };
 use crate::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -267,37 +267,26 @@ fn retained_messages_agree_with_comparing_every_topic() {
 /// Walks in pieces of any size and compares everything seen with the whole.
 fn walk(rng: &mut Rng, retained: &Retained, shadow: &BTreeMap<String, Message>, name: &str) {
     let text = filter(rng, name);
-    let filter = TopicFilter::parse(&text, 128).unwrap();
-    let expected: Vec<_> = shadow.iter().filter(|(name, _)| matches(&text, name)).collect();
-    let mut seen = Vec::new();
-    let limit = usize::try_from(1 + rng.below(5)).unwrap();
-    loop {
-        let before = seen.len();
-        let after = seen.last().map(|(name, _): &(String, Message)| name.clone());
-        let visit = &mut |name: &str, message: &Message| seen.push((name.to_owned(), message.clone()));
-        let walk = retained.walk(filter, after.as_deref(), limit, visit);
-        assert!(seen.len() - before <= limit);
-        if walk == Walk::Done {
-            break;
-        }
-        assert_eq!(seen.len() - before, limit, "a piece is whole unless it is the last");
-    }
-    assert!(
-        seen.iter().map(|(name, message)| (name, message)).eq(expected.clone()),
-        "{text:?} whole: {seen:?}"
-    );
-
-    seen.clear();
+    let mut expected = shadow.iter().filter(|(name, _)| matches(&text, name));
+    let visits_max = usize::try_from(1 + rng.below(5)).unwrap();
+    let bounded = rng.chance(1, 2);
     let mut after: Option<String> = None;
     loop {
-        let stint = Stint { visits_max: limit, looks_max: usize::try_from(1 + rng.below(20)).unwrap() };
-        let visit = &mut |name: &str, message: &Message| seen.push((name.to_owned(), message.clone()));
+        let looks_max = if bounded { usize::try_from(1 + rng.below(20)).unwrap() } else { usize::MAX };
+        let mut visits = 0;
+        let visit = &mut |name: &str, message: &Message| {
+            assert_eq!(expected.next(), Some((&name.to_owned(), message)), "walk of {text:?}");
+            visits += 1;
+        };
+        let stint = Stint { visits_max, looks_max };
+        let filter = TopicFilter::parse(&text, 128).unwrap();
         after = retained.walk_some(filter, after.as_deref(), stint, visit).map(str::to_owned);
+        assert!(visits <= visits_max);
         if after.is_none() {
-            break;
+            return assert_eq!(expected.next(), None, "all of {text:?}");
         }
+        assert!(bounded || visits == visits_max, "a piece is whole unless it is the last");
     }
-    assert!(seen.iter().map(|(name, message)| (name, message)).eq(expected), "{text:?} bounded: {seen:?}");
 }
 
 #[test]
@@ -315,10 +304,13 @@ fn a_walk_between_changes_sees_all_that_was_there_throughout() {
         let like: String = rng.pick(&names).clone();
         let text = filter(&mut rng, &like);
         let mut seen: Vec<String> = Vec::new();
+        let mut after: Option<String> = None;
         loop {
-            let after = seen.last().cloned();
+            let stint = Stint { visits_max: 3, looks_max: usize::try_from(5 + rng.below(50)).unwrap() };
             let visit = &mut |name: &str, _: &Message| seen.push(name.to_owned());
-            if retained.walk(TopicFilter::trusted(&text), after.as_deref(), 3, visit) == Walk::Done {
+            let filter = TopicFilter::trusted(&text);
+            after = retained.walk_some(filter, after.as_deref(), stint, visit).map(str::to_owned);
+            if after.is_none() {
                 break;
             }
             for _ in 0..rng.below(if fickle.is_empty() { 1 } else { 10 }) {
