@@ -4,10 +4,10 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use pantala::topic::{
-    CacheBounds, MatchCache, Matches, Retained, Subscriber, SubscriptionFlags, TopicFilter, TopicName, Trie,
-    Walk,
+    CacheBounds, MatchCache, Matches, Retained, Stint, Subscriber, SubscriptionFlags, TopicFilter, TopicName,
+    Trie,
 };
-use pantala::types::{HashSeed, Message, Now, QoS, Rng, SessionKey};
+use pantala::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey};
 use std::hint::black_box;
 
 /// The allocator of the broker.
@@ -19,13 +19,17 @@ const SITES: usize = 100;
 /// Topics that a benchmark goes round, so that the memory of one filter is not always at hand.
 const ROUND: usize = 4_096;
 
+/// `cargo bench` says `--bench`; anything else is criterion's test mode.
 fn quick() -> bool {
-    std::env::args().any(|arg| arg == "--test")
+    std::env::args().all(|arg| arg != "--bench")
 }
 
 fn sizes() -> &'static [usize] {
     if quick() { &[10, 1_000] } else { &[10, 1_000, 100_000, 1_000_000] }
 }
+
+/// Of a walk through retained messages.
+const CHUNK: Stint = Stint { visits_max: 64, looks_max: usize::MAX };
 
 /// What each of the filters of a trie looks like.
 #[derive(Clone, Copy)]
@@ -208,15 +212,8 @@ fn cache(c: &mut Criterion) {
 
 fn retained(c: &mut Criterion) {
     for &messages in sizes() {
-        let message = |text: &str| Message {
-            topic: text.as_bytes().to_vec().into(),
-            payload: vec![0; 64].into(),
-            properties: vec![].into(),
-            qos: QoS::AtMostOnce,
-            retain: true,
-            received: Now(0),
-            expiry: None,
-        };
+        let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
+        let message = |text: &str| Message::new(text, b"", &[0; 64], delivery);
         let mut retained = Retained::new();
         for i in 0..messages {
             let topic = Shape::Exact.topic(i);
@@ -232,12 +229,12 @@ fn retained(c: &mut Criterion) {
         });
         c.bench_function(&format!("retained/set/{messages}"), |b| {
             b.iter_batched(
-                || message(&topics[turn.next().expect("endless")]),
-                |message| {
-                    let topic = message.topic.clone();
-                    let topic = std::str::from_utf8(&topic).expect("text");
-                    retained.set(TopicName::trusted(topic), message)
+                || {
+                    turn.next()
+                        .map(|i| (TopicName::trusted(&topics[i]), message(&topics[i])))
+                        .expect("endless")
                 },
+                |(name, message)| retained.set(name, message),
                 BatchSize::SmallInput,
             );
         });
@@ -245,10 +242,10 @@ fn retained(c: &mut Criterion) {
             c.bench_function(&format!("retained/walk 64 of {pattern}/{messages}"), |b| {
                 b.iter(|| {
                     let mut bytes = 0;
-                    let walk = retained.walk(filter(black_box(pattern)), None, 64, &mut |_, message| {
-                        bytes += message.size()
-                    });
-                    (walk == Walk::Done, bytes)
+                    let visit = &mut |_: &str, message: &Message| bytes += message.size();
+                    let after =
+                        retained.walk_some(filter(black_box(pattern)), None, CHUNK, visit).map(str::len);
+                    (after, bytes)
                 });
             });
         }

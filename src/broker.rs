@@ -93,7 +93,7 @@ impl Broker {
         let (seed, clock) = (seed()?, Clock::start());
         let (ready, started) = bounded(count);
         let mut broker = Self { addresses, stop, shards: Vec::with_capacity(count) };
-        for (id, port) in (0..).map(ShardId).zip(Mesh::new(count, LINK_BATCHES)) {
+        for (id, port) in (0..).map(ShardId).zip(Mesh::new(shards, LINK_BATCHES)?) {
             let plan = Plan {
                 id,
                 shards,

@@ -29,14 +29,11 @@ mod tree;
 mod trie;
 mod wants;
 
-#[cfg(test)]
-mod shadow;
-
 pub use cache::{CacheBounds, MatchCache};
 pub use filter::TopicFilter;
 pub use matches::{LocalMatch, Matches};
 pub use name::TopicName;
-pub use retained::{Retained, RetainedChange, Stint, Walk};
+pub use retained::{Retained, RetainedChange, Stint};
 pub use trie::{Subscribed, Trie, Unsubscribed};
 pub use wants::{Subscriber, SubscriptionFlags};
 
@@ -108,3 +105,6 @@ fn levels(text: &str) -> impl Iterator<Item = &str> {
         Some(level)
     })
 }
+
+#[cfg(test)]
+mod tests;

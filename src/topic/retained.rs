@@ -25,15 +25,6 @@ pub struct RetainedChange {
     pub new_size: usize,
 }
 
-/// Whether a walk came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Walk {
-    /// Every match was visited.
-    Done,
-    /// There may be more after the last one visited.
-    More,
-}
-
 /// How far one call of [`Retained::walk_some`] goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stint {
@@ -129,22 +120,12 @@ impl Retained {
         self.bytes
     }
 
-    /// Visits the messages that a filter matches, in order, `limit` (at least 1) at most, beginning after the topic that
-    /// the walk before this one visited last. That topic need not be there any more. Looks at as many topics as it takes;
-    /// see [`walk_some`](Self::walk_some).
-    pub fn walk(
-        &self,
-        filter: TopicFilter<'_>,
-        after: Option<&str>,
-        limit: usize,
-        visit: &mut dyn FnMut(&str, &Message),
-    ) -> Walk {
-        let stint = Stint { visits_max: limit, looks_max: usize::MAX };
-        self.walk_some(filter, after, stint, visit).map_or(Walk::Done, |_| Walk::More)
-    }
-
-    /// The same with bounded work. A filter like `+/+/x` can look at every topic and match none, so a walk may stop
-    /// between matches: returns the topic after which to go on, or `None` when every match was visited.
+    /// Visits the messages that a filter matches, in order, beginning after the topic that the call before this one
+    /// returned. That topic need not be there any more. Returns the topic after which to go on, or `None` when every
+    /// match was visited.
+    ///
+    /// The work is bounded because a filter like `+/+/x` can look at every topic and match none; so a walk may also stop
+    /// between matches.
     pub fn walk_some(
         &self,
         filter: TopicFilter<'_>,
@@ -274,19 +255,11 @@ fn set(target: &mut Vec<u8>, parts: &[&[u8]]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Now, QoS};
-    use bytes::Bytes;
+    use crate::types::{Delivery, Now, QoS};
 
-    fn message(topic: &str, payload: &'static str) -> Message {
-        Message {
-            topic: Bytes::copy_from_slice(topic.as_bytes()),
-            payload: Bytes::from_static(payload.as_bytes()),
-            properties: Bytes::new(),
-            qos: QoS::AtMostOnce,
-            retain: true,
-            received: Now(0),
-            expiry: None,
-        }
+    fn message(topic: &str, payload: &str) -> Message {
+        let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
+        Message::new(topic, b"", payload.as_bytes(), delivery)
     }
 
     fn retained(topics: &[&str]) -> Retained {
@@ -297,14 +270,16 @@ mod tests {
         retained
     }
 
+    const ALL: Stint = Stint { visits_max: usize::MAX, looks_max: usize::MAX };
+
     fn walk(retained: &Retained, filter: &str) -> Vec<String> {
         let mut topics = Vec::new();
         let filter = TopicFilter::parse(filter, 128).unwrap();
-        let walk = retained.walk(filter, None, usize::MAX, &mut |topic, message| {
-            assert_eq!(message.topic, topic);
+        let after = retained.walk_some(filter, None, ALL, &mut |topic, message| {
+            assert_eq!(message.topic(), topic);
             topics.push(topic.to_owned());
         });
-        assert_eq!(walk, Walk::Done);
+        assert_eq!(after, None);
         topics
     }
 
@@ -357,12 +332,13 @@ mod tests {
         let filter = TopicFilter::parse("a/+", 128).unwrap();
         let mut seen: Vec<String> = Vec::new();
         let mut visit = |topic: &str, _: &Message| seen.push(topic.to_owned());
-        assert_eq!(retained.walk(filter, None, 2, &mut visit), Walk::More);
+        let two = Stint { visits_max: 2, ..ALL };
+        assert_eq!(retained.walk_some(filter, None, two, &mut visit), Some("a/2"));
         retained.remove(TopicName::trusted("a/2"));
         retained.set(TopicName::trusted("a/1-"), message("a/1-", "too late"));
         retained.set(TopicName::trusted("a/2-"), message("a/2-", "in time"));
-        assert_eq!(retained.walk(filter, Some("a/2"), 2, &mut visit), Walk::More);
-        assert_eq!(retained.walk(filter, Some("a/3"), 2, &mut visit), Walk::Done);
+        assert_eq!(retained.walk_some(filter, Some("a/2"), two, &mut visit), Some("a/3"));
+        assert_eq!(retained.walk_some(filter, Some("a/3"), two, &mut visit), None);
         assert_eq!(seen, ["a/1", "a/2", "a/2-", "a/3", "a/4"]);
     }
 
@@ -372,7 +348,7 @@ mod tests {
         let filter = TopicFilter::parse("a", 128).unwrap();
         let mut visits = 0;
         for after in [None, Some("a"), Some("b"), Some("A")] {
-            assert_eq!(retained.walk(filter, after, 1, &mut |_, _| visits += 1), Walk::Done);
+            assert_eq!(retained.walk_some(filter, after, ALL, &mut |_, _| visits += 1), None);
         }
         assert_eq!(visits, 2);
     }

@@ -1,12 +1,11 @@
 //! Random operations on the trie, its cache and the retained index, beside a shadow that keeps plain lists and compares
-//! texts level by level. A failure prints its seed; `TOPIC_SEED=7 cargo test --lib topic::shadow` replays one.
+//! texts level by level. A failure prints its seed; `TOPIC_SEED=7 cargo test --lib topic::tests` replays one.
 
 use super::{
     CacheBounds, LocalMatch, MatchCache, Matches, Retained, Stint, Subscribed, Subscriber, SubscriptionFlags,
-    TopicFilter, TopicName, Trie, Unsubscribed, Walk,
+    TopicFilter, TopicName, Trie, Unsubscribed,
 };
-use crate::types::{HashSeed, Message, Now, QoS, Rng, SessionKey, ShardId};
-use bytes::Bytes;
+use crate::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey, ShardId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -24,7 +23,7 @@ fn replay(run: impl Fn(u64)) {
     };
     for seed in seeds {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!("replay with TOPIC_SEED={seed} cargo test --lib topic::shadow");
+            eprintln!("replay with TOPIC_SEED={seed} cargo test --lib topic::tests");
             std::panic::resume_unwind(panic);
         }
     }
@@ -94,7 +93,7 @@ struct ShadowTrie {
 
 /// A session's delivery, as a test can compare it.
 #[derive(Debug, PartialEq, Eq)]
-struct Delivery {
+struct Gets {
     session: SessionKey,
     qos: QoS,
     retain_as_published: bool,
@@ -125,15 +124,14 @@ impl ShadowTrie {
     }
 
     /// Who gets a message; of its own messages a session gets those for subscriptions without No Local.
-    fn deliveries(&self, name: &str, own: bool) -> Vec<Delivery> {
-        let mut deliveries = BTreeMap::<SessionKey, Delivery>::new();
+    fn deliveries(&self, name: &str, own: bool) -> Vec<Gets> {
+        let mut deliveries = BTreeMap::<SessionKey, Gets>::new();
         for (filter, subscriber) in &self.subscriptions {
             let Subscriber { session, options, subscription_id } = *subscriber;
             if !matches(filter, name) || (own && options.no_local()) {
                 continue;
             }
-            let nothing =
-                Delivery { session, qos: QoS::AtMostOnce, retain_as_published: false, ids: Vec::new() };
+            let nothing = Gets { session, qos: QoS::AtMostOnce, retain_as_published: false, ids: Vec::new() };
             let delivery = deliveries.entry(session).or_insert(nothing);
             delivery.qos = delivery.qos.max(options.qos());
             delivery.retain_as_published |= options.retain_as_published();
@@ -148,7 +146,7 @@ impl ShadowTrie {
             let mut ids = found.subscription_ids(&local).to_vec();
             ids.sort_unstable();
             let LocalMatch { session, qos, retain_as_published, .. } = local;
-            Delivery { session, qos, retain_as_published, ids }
+            Gets { session, qos, retain_as_published, ids }
         };
         let others: Vec<_> = found.locals.iter().copied().map(delivery).collect();
         assert_eq!(others, self.deliveries(name, false), "deliveries of {name:?}");
@@ -231,16 +229,9 @@ fn the_trie_and_its_cache_agree_with_comparing_every_filter() {
     });
 }
 
-fn message(topic: &str, payload: String) -> Message {
-    Message {
-        topic: Bytes::copy_from_slice(topic.as_bytes()),
-        payload: payload.into(),
-        properties: Bytes::new(),
-        qos: QoS::AtMostOnce,
-        retain: true,
-        received: Now(0),
-        expiry: None,
-    }
+fn message(topic: &str, payload: &str) -> Message {
+    let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
+    Message::new(topic, b"", payload.as_bytes(), delivery)
 }
 
 #[test]
@@ -255,7 +246,7 @@ fn retained_messages_agree_with_comparing_every_topic() {
             let name = TopicName::parse(text, 128).unwrap();
             match rng.below(10) {
                 0..5 => {
-                    let message = message(text, step.to_string());
+                    let message = message(text, &step.to_string());
                     let change = retained.set(name, message.clone());
                     let old = shadow.insert(text.clone(), message.clone());
                     assert_eq!(
@@ -276,37 +267,26 @@ fn retained_messages_agree_with_comparing_every_topic() {
 /// Walks in pieces of any size and compares everything seen with the whole.
 fn walk(rng: &mut Rng, retained: &Retained, shadow: &BTreeMap<String, Message>, name: &str) {
     let text = filter(rng, name);
-    let filter = TopicFilter::parse(&text, 128).unwrap();
-    let expected: Vec<_> = shadow.iter().filter(|(name, _)| matches(&text, name)).collect();
-    let mut seen = Vec::new();
-    let limit = usize::try_from(1 + rng.below(5)).unwrap();
-    loop {
-        let before = seen.len();
-        let after = seen.last().map(|(name, _): &(String, Message)| name.clone());
-        let visit = &mut |name: &str, message: &Message| seen.push((name.to_owned(), message.clone()));
-        let walk = retained.walk(filter, after.as_deref(), limit, visit);
-        assert!(seen.len() - before <= limit);
-        if walk == Walk::Done {
-            break;
-        }
-        assert_eq!(seen.len() - before, limit, "a piece is whole unless it is the last");
-    }
-    assert!(
-        seen.iter().map(|(name, message)| (name, message)).eq(expected.clone()),
-        "{text:?} whole: {seen:?}"
-    );
-
-    seen.clear();
+    let mut expected = shadow.iter().filter(|(name, _)| matches(&text, name));
+    let visits_max = usize::try_from(1 + rng.below(5)).unwrap();
+    let bounded = rng.chance(1, 2);
     let mut after: Option<String> = None;
     loop {
-        let stint = Stint { visits_max: limit, looks_max: usize::try_from(1 + rng.below(20)).unwrap() };
-        let visit = &mut |name: &str, message: &Message| seen.push((name.to_owned(), message.clone()));
+        let looks_max = if bounded { usize::try_from(1 + rng.below(20)).unwrap() } else { usize::MAX };
+        let mut visits = 0;
+        let visit = &mut |name: &str, message: &Message| {
+            assert_eq!(expected.next(), Some((&name.to_owned(), message)), "walk of {text:?}");
+            visits += 1;
+        };
+        let stint = Stint { visits_max, looks_max };
+        let filter = TopicFilter::parse(&text, 128).unwrap();
         after = retained.walk_some(filter, after.as_deref(), stint, visit).map(str::to_owned);
+        assert!(visits <= visits_max);
         if after.is_none() {
-            break;
+            return assert_eq!(expected.next(), None, "all of {text:?}");
         }
+        assert!(bounded || visits == visits_max, "a piece is whole unless it is the last");
     }
-    assert!(seen.iter().map(|(name, message)| (name, message)).eq(expected), "{text:?} bounded: {seen:?}");
 }
 
 #[test]
@@ -319,21 +299,24 @@ fn a_walk_between_changes_sees_all_that_was_there_throughout() {
         let (steady, fickle): (Vec<_>, Vec<_>) = names.iter().partition(|_| rng.chance(1, 2));
         let mut retained = Retained::new();
         for name in &names {
-            retained.set(TopicName::trusted(name), message(name, String::new()));
+            retained.set(TopicName::trusted(name), message(name, ""));
         }
         let like: String = rng.pick(&names).clone();
         let text = filter(&mut rng, &like);
         let mut seen: Vec<String> = Vec::new();
+        let mut after: Option<String> = None;
         loop {
-            let after = seen.last().cloned();
+            let stint = Stint { visits_max: 3, looks_max: usize::try_from(5 + rng.below(50)).unwrap() };
             let visit = &mut |name: &str, _: &Message| seen.push(name.to_owned());
-            if retained.walk(TopicFilter::trusted(&text), after.as_deref(), 3, visit) == Walk::Done {
+            let filter = TopicFilter::trusted(&text);
+            after = retained.walk_some(filter, after.as_deref(), stint, visit).map(str::to_owned);
+            if after.is_none() {
                 break;
             }
             for _ in 0..rng.below(if fickle.is_empty() { 1 } else { 10 }) {
                 let name = rng.pick(&fickle);
                 if retained.remove(TopicName::trusted(name)).is_none() {
-                    retained.set(TopicName::trusted(name), message(name, String::new()));
+                    retained.set(TopicName::trusted(name), message(name, ""));
                 }
             }
         }
