@@ -45,7 +45,7 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
     })
 }
 
-/// Keeps the connections alive: each pings at half its keep alive, evenly spread.
+/// Keeps the connections alive: each pings once per keep alive, evenly spread.
 fn watch(
     args: &Args,
     clients: &mut [Client],
@@ -53,7 +53,7 @@ fn watch(
     clock: Clock,
 ) -> Result<(), Failure> {
     let end = nanos(args.duration);
-    let every = u64::from(args.keep_alive) * 1_000_000_000 / 2;
+    let every = u64::from(args.keep_alive) * 1_000_000_000;
     let spacing = if every == 0 { u64::MAX } else { (every / (clients.len() as u64).max(1)).max(1) };
     let (mut next, mut turn) = (spacing, 0);
     let (mut events, mut scratch) = (Vec::with_capacity(1_024), vec![0; 4_096]);

@@ -18,9 +18,4 @@ impl Clock {
     pub fn now(self) -> Now {
         Now(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
-
-    /// The time in microseconds, for what is too short to count in milliseconds.
-    pub fn micros(self) -> u64 {
-        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
-    }
 }

@@ -29,6 +29,9 @@ macro_rules! slab_key {
 }
 slab_key!(super::ConnKey, super::SessionKey);
 
+/// Slots are allocated this many at a time and never move: growing copies nothing and leaves no holes behind.
+const CHUNK: usize = 128;
+
 struct Slot<T> {
     generation: u32,
     value: Option<T>,
@@ -36,7 +39,9 @@ struct Slot<T> {
 
 /// Entries in slots that are reused. Insert, look up and remove take constant time.
 pub struct Slab<K, T> {
-    slots: Vec<Slot<T>>,
+    chunks: Vec<Vec<Slot<T>>>,
+    /// Slots that were handed out at some time.
+    slots: u32,
     free: Vec<u32>,
     key: std::marker::PhantomData<K>,
 }
@@ -44,12 +49,12 @@ pub struct Slab<K, T> {
 impl<K: Key, T> Slab<K, T> {
     /// An empty slab.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), key: std::marker::PhantomData }
+        Self { chunks: Vec::new(), slots: 0, free: Vec::new(), key: std::marker::PhantomData }
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots as usize - self.free.len()
     }
 
     /// Whether there is no entry.
@@ -62,14 +67,21 @@ impl<K: Key, T> Slab<K, T> {
     /// # Panics
     /// At 2^32 entries.
     pub fn insert_with(&mut self, make: impl FnOnce(K) -> T) -> K {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, value: None });
-            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 slots")
-        });
-        let entry = &mut self.slots[slot as usize];
+        let slot = self.free.pop().unwrap_or_else(|| self.add_slot());
+        let entry = &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK];
         let key = K::new(slot, entry.generation);
         entry.value = Some(make(key));
         key
+    }
+
+    fn add_slot(&mut self) -> u32 {
+        let slot = self.slots;
+        self.slots = slot.checked_add(1).expect("fewer than 2^32 slots");
+        if slot as usize / CHUNK == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[slot as usize / CHUNK].push(Slot { generation: 0, value: None });
+        slot
     }
 
     /// Stores an entry.
@@ -77,21 +89,31 @@ impl<K: Key, T> Slab<K, T> {
         self.insert_with(|_| value)
     }
 
+    #[inline]
+    fn slot(&self, slot: u32) -> Option<&Slot<T>> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)
+    }
+
+    #[inline]
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Slot<T>> {
+        self.chunks.get_mut(slot as usize / CHUNK)?.get_mut(slot as usize % CHUNK)
+    }
+
     /// The entry under a key, unless it was removed since.
     #[inline]
     pub fn get(&self, key: K) -> Option<&T> {
-        self.slots.get(key.slot() as usize).filter(|s| s.generation == key.generation())?.value.as_ref()
+        self.slot(key.slot()).filter(|slot| slot.generation == key.generation())?.value.as_ref()
     }
 
     /// The entry under a key, to change it.
     #[inline]
     pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
-        self.slots.get_mut(key.slot() as usize).filter(|s| s.generation == key.generation())?.value.as_mut()
+        self.slot_mut(key.slot()).filter(|slot| slot.generation == key.generation())?.value.as_mut()
     }
 
     /// Removes and returns the entry; its slot gets a new generation.
     pub fn remove(&mut self, key: K) -> Option<T> {
-        let slot = self.slots.get_mut(key.slot() as usize).filter(|s| s.generation == key.generation())?;
+        let slot = self.slot_mut(key.slot()).filter(|slot| slot.generation == key.generation())?;
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot());
@@ -100,20 +122,20 @@ impl<K: Key, T> Slab<K, T> {
 
     /// The key of the entry in a slot.
     pub fn key_at(&self, slot: u32) -> Option<K> {
-        let entry = self.slots.get(slot as usize)?;
+        let entry = self.slot(slot)?;
         entry.value.as_ref().map(|_| K::new(slot, entry.generation))
     }
 
     /// All entries, by slot.
     pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
-        (0..).zip(&self.slots).filter_map(|(slot, s)| Some((K::new(slot, s.generation), s.value.as_ref()?)))
+        let slots = (0..).zip(self.chunks.iter().flatten());
+        slots.filter_map(|(slot, s)| Some((K::new(slot, s.generation), s.value.as_ref()?)))
     }
 
     /// All entries, to change them.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (K, &mut T)> {
-        (0..)
-            .zip(&mut self.slots)
-            .filter_map(|(slot, s)| Some((K::new(slot, s.generation), s.value.as_mut()?)))
+        let slots = (0..).zip(self.chunks.iter_mut().flatten());
+        slots.filter_map(|(slot, s)| Some((K::new(slot, s.generation), s.value.as_mut()?)))
     }
 }
 
@@ -125,7 +147,7 @@ impl<K: Key, T> Default for Slab<K, T> {
 
 impl<K, T> fmt::Debug for Slab<K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Slab({} of {} slots used)", self.slots.len() - self.free.len(), self.slots.len())
+        write!(f, "Slab({} of {} slots used)", self.slots as usize - self.free.len(), self.slots)
     }
 }
 
