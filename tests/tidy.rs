@@ -105,16 +105,32 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(path: &'a str, text: &'a str) -> Self {
-        let mut test = path.ends_with("/tests.rs") || path.contains("/tests/");
         let code = without_comments_and_literals(text);
         let mut lines: Vec<Line> = Vec::new();
+        let mut test = false;
         for ((number, code), _) in (1..).zip(code.split('\n')).zip(text.lines()) {
             // Unit tests are the last thing in a file.
-            let gated = lines.last().is_some_and(|before| before.code.trim() == "#[cfg(test)]");
-            test |= gated && code.trim_start().starts_with("mod ");
+            test |= is_gate(lines.last()) && code.starts_with("mod ") && code.contains('{');
             lines.push(Line { number, code: code.to_owned(), test });
         }
         Self { path, text, lines }
+    }
+
+    /// Makes it a file of nothing but tests.
+    fn all_tests(mut self) -> Self {
+        self.lines.iter_mut().for_each(|line| line.test = true);
+        self
+    }
+
+    /// The modules of tests that have their own files, as paths without `.rs`.
+    fn test_modules(&self) -> Vec<String> {
+        let folder =
+            self.path.strip_suffix("mod.rs").map_or_else(|| self.path.replace(".rs", "/"), str::to_owned);
+        let declared = self.lines.windows(2).filter(|pair| is_gate(pair.first()));
+        declared
+            .filter_map(|pair| pair[1].code.split_once("mod ")?.1.strip_suffix(';'))
+            .map(|name| format!("{folder}{name}"))
+            .collect()
     }
 
     /// The module at the crate's root that the file belongs to.
@@ -150,6 +166,11 @@ impl<'a> Source<'a> {
     fn length(&self) -> usize {
         self.lines.iter().filter(|line| !line.test).count()
     }
+}
+
+/// Whether what follows is compiled for tests only.
+fn is_gate(line: Option<&Line>) -> bool {
+    line.is_some_and(|line| line.code.trim() == "#[cfg(test)]")
 }
 
 fn rank_of(module: &str) -> Option<u8> {
@@ -341,34 +362,42 @@ fn header(text: &str) -> String {
     text.lines().take_while(|line| line.starts_with("//!")).collect()
 }
 
-/// Every Rust file below a folder, with its path below it and its text.
-fn sources(folder: &Path) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+/// Every Rust file below `src`: its path there and its text.
+fn files() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut files, mut folders) = (Vec::new(), vec![src.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
             if entry.is_dir() {
                 folders.push(entry);
             } else if entry.extension().is_some_and(|extension| extension == "rs") {
-                let path = entry.strip_prefix(folder).expect("below it").to_str().expect("UTF-8").to_owned();
-                found.push((path, fs::read_to_string(&entry).expect("text")));
+                let path = entry.strip_prefix(&src).expect("below it").to_str().expect("UTF-8").to_owned();
+                files.push((path, fs::read_to_string(&entry).expect("text")));
             }
         }
     }
-    found.sort();
-    found
+    files.sort();
+    files
 }
 
-fn own_sources() -> Vec<(String, String)> {
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+/// The files as sources that know which of them are tests.
+fn sources(files: &[(String, String)]) -> Vec<Source<'_>> {
+    let sources: Vec<_> = files.iter().map(|(path, text)| Source::new(path, text)).collect();
+    let tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    let is_test = |source: &Source<'_>| {
+        tests
+            .iter()
+            .filter_map(|test| source.path.strip_prefix(test))
+            .any(|rest| rest.starts_with(['.', '/']))
+    };
+    sources.into_iter().map(|source| if is_test(&source) { source.all_tests() } else { source }).collect()
 }
 
 #[test]
 fn the_sources_keep_the_rules() {
-    let sources = own_sources();
-    assert!(sources.len() > 10, "found {} files", sources.len());
-    let found: Vec<String> =
-        sources.iter().flat_map(|(path, text)| violations(&Source::new(path, text))).collect();
+    let files = files();
+    assert!(files.len() > 10, "found {} files", files.len());
+    let found: Vec<String> = sources(&files).iter().flat_map(violations).collect();
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
@@ -383,9 +412,13 @@ fn every_module_of_the_library_is_ranked_and_declared_in_order() {
 /// Not a rule: what to look at when there is time. `cargo test --test tidy report -- --nocapture`
 #[test]
 fn report_on_lengths() {
-    let mut lengths: Vec<(usize, String)> =
-        own_sources().into_iter().map(|(path, text)| (Source::new(&path, &text).length(), path)).collect();
-    lengths.sort();
+    let files = files();
+    let mut lengths: Vec<(usize, &str)> = sources(&files)
+        .iter()
+        .map(|source| (source.length(), source.path))
+        .filter(|(length, _)| *length > 0)
+        .collect();
+    lengths.sort_unstable();
     let sum: usize = lengths.iter().map(|(length, _)| length).sum();
     let median = lengths[lengths.len() / 2].0;
     let mut report = format!("{} files, {sum} lines without tests, median {median}\n", lengths.len());
@@ -401,7 +434,10 @@ mod the_checks {
     /// What is wrong with a file, without its path and the rule's reason: the lines.
     fn lines(path: &str, code: &str) -> Vec<usize> {
         let text = format!("//! A file.\n{code}");
-        let found = violations(&Source::new(path, &text));
+        lines_of(&violations(&Source::new(path, &text)))
+    }
+
+    fn lines_of(found: &[String]) -> Vec<usize> {
         found
             .iter()
             .map(|violation| violation.split(':').nth(1).and_then(|line| line.parse().ok()).unwrap())
@@ -472,6 +508,21 @@ mod the_checks {
         }
         // A quote in a character literal does not hide what follows.
         assert_eq!(lines("engine/mod.rs", "const A: char = '\"';\nuse std::net::X; // \""), [3]);
+    }
+
+    #[test]
+    fn files_of_tests_are_tests() {
+        let file = |path: &str, code: &str| (path.to_owned(), format!("//! A file.\n{code}"));
+        let files = [
+            file("topic/mod.rs", "#[cfg(test)]\nmod shadow;\nmod trie;\nuse std::fs;"),
+            file("topic/shadow.rs", "use std::fs;"),
+            file("topic/shadow/deep.rs", "use std::fs;"),
+            file("topic/shadows.rs", "use std::fs;"),
+            file("topic/trie.rs", "use std::fs;\n#[cfg(test)]\nmod tests;"),
+            file("topic/trie/tests.rs", "use std::fs;\nuse crate::engine::X;"),
+        ];
+        let found: Vec<_> = sources(&files).iter().map(|source| lines_of(&violations(source))).collect();
+        assert_eq!(found, [vec![5], vec![], vec![], vec![2], vec![2], vec![3]]);
     }
 
     #[test]
