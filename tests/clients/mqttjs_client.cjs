@@ -1,0 +1,172 @@
+// MQTT.js against the broker: mqttjs_client.cjs PORT VERSION SCENARIO. Exits with 0 when all is as it should be.
+'use strict'
+const assert = require('node:assert/strict')
+const { once } = require('node:events')
+const mqtt = require('mqtt')
+
+const [port, version, scenario] = process.argv.slice(2)
+const v5 = version === '5'
+// A bound for what never comes.
+const PATIENCE = 30_000
+
+function within (promise, what) {
+  const late = new Promise((resolve, reject) => setTimeout(() => reject(new Error(`waited in vain for ${what}`)), PATIENCE).unref())
+  return Promise.race([promise, late])
+}
+
+class Client {
+  static async connect (name, { clean = true, will, reconnectPeriod = 0 } = {}) {
+    const client = new Client()
+    client.messages = []
+    client.waiting = []
+    client.mqtt = mqtt.connect({
+      host: '127.0.0.1',
+      port: Number(port),
+      clientId: `js-${version}-${name}`,
+      protocolVersion: v5 ? 5 : version === '3.1' ? 3 : 4,
+      protocolId: version === '3.1' ? 'MQIsdp' : 'MQTT',
+      clean,
+      will,
+      reconnectPeriod,
+      properties: v5 && !clean ? { sessionExpiryInterval: 100 } : undefined
+    })
+    client.mqtt.on('message', (topic, payload, packet) => {
+      client.messages.push([topic, payload.toString(), packet.qos, packet.retain])
+      client.waiting.shift()?.()
+    })
+    const [connack] = await within(once(client.mqtt, 'connect'), 'connect')
+    client.sessionPresent = connack.sessionPresent
+    return client
+  }
+
+  async subscribe (topic, qos) {
+    const [granted] = await within(this.mqtt.subscribeAsync(topic, { qos }), 'suback')
+    assert.equal(granted.qos, qos)
+  }
+
+  publish (topic, payload, qos, retain = false) {
+    return within(this.mqtt.publishAsync(topic, payload, { qos, retain }), 'puback')
+  }
+
+  async expect (topic, payload, qos, retain = false) {
+    if (this.messages.length === 0) {
+      await within(new Promise(resolve => this.waiting.push(resolve)), `${topic} ${String(payload).slice(0, 20)}`)
+    }
+    assert.deepEqual(this.messages.shift(), [topic, payload, qos, retain])
+  }
+
+  leave () {
+    return within(this.mqtt.endAsync(), 'the end')
+  }
+
+  vanish () {
+    this.mqtt.stream.destroy()
+  }
+}
+
+const scenarios = {
+  async qos () {
+    for (const qos of [0, 1, 2]) {
+      const subscriber = await Client.connect(`s${qos}`)
+      const publisher = await Client.connect(`p${qos}`)
+      await subscriber.subscribe(`qos/${qos}`, qos)
+      const published = []
+      for (let number = 0; number < 100; number++) published.push(publisher.publish(`qos/${qos}`, `${number}`, qos))
+      for (let number = 0; number < 100; number++) await subscriber.expect(`qos/${qos}`, `${number}`, qos)
+      await Promise.all(published)
+    }
+  },
+
+  async retained () {
+    const publisher = await Client.connect('p')
+    await publisher.publish('kept/a', 'old', 1, true)
+    await publisher.publish('kept/a', 'new', 1, true)
+    await publisher.publish('kept/b', 'gone', 1, true)
+    await publisher.publish('kept/b', '', 1, true)
+    const subscriber = await Client.connect('s')
+    await subscriber.subscribe('kept/+', 1)
+    await subscriber.expect('kept/a', 'new', 1, true)
+    await publisher.publish('kept/a', 'live', 1, true)
+    await subscriber.expect('kept/a', 'live', 1, false)
+    await publisher.publish('kept/a', '', 1, true)
+    await subscriber.expect('kept/a', '', 1, false)
+  },
+
+  async will () {
+    const watcher = await Client.connect('watcher')
+    await watcher.subscribe('will', 1)
+    const will = payload => ({ topic: 'will', payload, qos: 1, retain: false })
+    await (await Client.connect('polite', { will: will('polite') })).leave()
+    ;(await Client.connect('rude', { will: will('rude') })).vanish()
+    await watcher.expect('will', 'rude', 1)
+  },
+
+  async persistent () {
+    const first = await Client.connect('s', { clean: false })
+    assert.equal(first.sessionPresent, false)
+    await first.subscribe('away/#', 2)
+    await first.leave()
+    const publisher = await Client.connect('p')
+    for (let number = 0; number < 20; number++) await publisher.publish('away/x', `${number}`, 1 + number % 2)
+    const second = await Client.connect('s', { clean: false })
+    assert.equal(second.sessionPresent, true)
+    for (let number = 0; number < 20; number++) await second.expect('away/x', `${number}`, 1 + number % 2)
+    await second.leave()
+    assert.equal((await Client.connect('s')).sessionPresent, false)
+  },
+
+  async wildcards () {
+    const subscriber = await Client.connect('s')
+    const publisher = await Client.connect('p')
+    await subscriber.subscribe('w/+/x', 0)
+    await subscriber.subscribe('w/#', 1)
+    for (const topic of ['v/1/x', 'w/1/x', 'w/1/y', 'w']) await publisher.publish(topic, topic, 1)
+    await subscriber.expect('w/1/x', 'w/1/x', 1)
+    await subscriber.expect('w/1/y', 'w/1/y', 1)
+    await subscriber.expect('w', 'w', 1)
+  },
+
+  async large () {
+    const subscriber = await Client.connect('s')
+    const publisher = await Client.connect('p')
+    await subscriber.subscribe('large', 2)
+    const payload = 'abcdefghijklmnop'.repeat(16 * 1024)
+    for (const qos of [0, 1, 2]) {
+      await publisher.publish('large', payload, qos)
+      await subscriber.expect('large', payload, qos)
+    }
+  },
+
+  async take_over () {
+    for (let number = 0; number < 8; number++) {
+      const first = await Client.connect(`same${number}`, { clean: false })
+      await first.subscribe(`same/${number}`, 1)
+      const closed = once(first.mqtt, 'close')
+      const second = await Client.connect(`same${number}`, { clean: false })
+      assert.equal(second.sessionPresent, true)
+      await within(closed, 'the first to be closed')
+      const publisher = await Client.connect(`p${number}`)
+      await publisher.publish(`same/${number}`, 'x', 1)
+      await second.expect(`same/${number}`, 'x', 1)
+    }
+  },
+
+  // Answers each message on ask/# on answer/#, for clients of other kinds, until one says stop.
+  async serve () {
+    const client = await Client.connect('server')
+    await client.subscribe('ask/#', 2)
+    console.log('ready')
+    for (let payload = ''; payload !== 'stop';) {
+      if (client.messages.length === 0) await within(new Promise(resolve => client.waiting.push(resolve)), 'a question')
+      const [topic, question, qos] = client.messages.shift()
+      payload = question
+      await client.publish(topic.replace('ask/', 'answer/'), question, qos)
+    }
+    await client.leave()
+  }
+}
+
+scenarios[scenario]().then(() => process.exit(0), error => {
+  console.error(error)
+  process.exit(1)
+})

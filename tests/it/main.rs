@@ -1,0 +1,15 @@
+//! The broker as its users meet it: the program, real sockets, real clients.
+//!
+//! Each test starts a broker of its own on a free port. `tests/run` installs the clients that are not Rust.
+
+#![expect(clippy::disallowed_methods, reason = "tests bound how long they wait")]
+
+mod abuse;
+mod clients;
+mod mosquitto;
+mod process;
+mod protocol;
+mod readme;
+mod rumqttc;
+mod sessions;
+mod support;

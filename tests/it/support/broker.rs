@@ -1,0 +1,112 @@
+use super::{PATIENCE, Raw};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+use tempfile::TempDir;
+
+/// A broker of this test's own; it ends with the test. On failure its log is shown.
+pub(crate) struct Broker {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+    _folder: TempDir,
+}
+
+impl Broker {
+    /// With two shards.
+    pub(crate) fn start() -> Self {
+        Self::with("")
+    }
+
+    /// With two shards and these settings.
+    pub(crate) fn with(settings: &str) -> Self {
+        Self::sharded(2, settings)
+    }
+
+    /// With so many shards.
+    pub(crate) fn sharded(shards: u16, settings: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (config, log) = (folder.path().join("pantala.toml"), folder.path().join("log"));
+        let listener = "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n";
+        std::fs::write(&config, format!("{settings}\n{listener}")).expect("a settings file");
+        let mut process = Command::new(env!("CARGO_BIN_EXE_pantala"))
+            .arg("--config")
+            .arg(&config)
+            .args(["--no-store", "--log", "debug", "--shards", &shards.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("a log file"))
+            .spawn()
+            .expect("the program starts");
+        let mut out = BufReader::new(process.stdout.take().expect("is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("output is text");
+        let address =
+            line.trim().strip_prefix("listening on tcp://").and_then(|address| address.parse().ok());
+        let address = address.unwrap_or_else(|| {
+            panic!("no ready line but {line:?}: {}", std::fs::read_to_string(&log).unwrap_or_default())
+        });
+        Self { process, address, log, _folder: folder }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// A connection without a word on it.
+    pub(crate) fn raw(&self) -> Raw {
+        Raw::open(self.address)
+    }
+
+    /// What was logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("the log is readable")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::TERM).expect("it runs");
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.process.try_wait().expect("it is our child") {
+                Some(status) => return status,
+                None => assert!(Instant::now() < deadline, "the broker does not stop"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Shows that a well-behaved pair of clients still gets its messages.
+    pub(crate) fn serves(&self) {
+        let mut subscriber = self.raw();
+        subscriber.connect("still-served-subscriber");
+        subscriber.subscribe("still/served", 1);
+        let mut publisher = self.raw();
+        publisher.connect("still-served-publisher");
+        publisher.send(&super::publish(2, "still/served", Some(7), b"yes"));
+        publisher.expect(&[0x40, 2, 0, 7]);
+        subscriber.expect(&super::publish(2, "still/served", Some(1), b"yes"));
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the broker's log:\n{}", self.log());
+        }
+    }
+}
