@@ -107,10 +107,12 @@ const scenarios = {
     await first.subscribe('away/#', 2)
     await first.leave()
     const publisher = await Client.connect('p')
-    for (let number = 0; number < 20; number++) await publisher.publish('away/x', `${number}`, 1 + number % 2)
+    // MQTT.js hands a QoS 2 message over when it is released, after QoS 1 messages that came later.
+    const qos = number => number < 10 ? 1 : 2
+    for (let number = 0; number < 20; number++) await publisher.publish('away/x', `${number}`, qos(number))
     const second = await Client.connect('s', { clean: false })
     assert.equal(second.sessionPresent, true)
-    for (let number = 0; number < 20; number++) await second.expect('away/x', `${number}`, 1 + number % 2)
+    for (let number = 0; number < 20; number++) await second.expect('away/x', `${number}`, qos(number))
     await second.leave()
     assert.equal((await Client.connect('s')).sessionPresent, false)
   },

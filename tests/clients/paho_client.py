@@ -149,9 +149,8 @@ def take_over():
         first.subscribe(f"same/{number}", 1)
         second = Client(f"same{number}", clean=False)
         assert second.session_present
-        code = first.gone.get(timeout=PATIENCE)
-        if PROTOCOL == mqtt.MQTTv5:
-            assert code.value == 0x8E, code
+        # paho-mqtt 2.1 does not read the reason of a DISCONNECT without properties, so there is nothing to compare.
+        first.gone.get(timeout=PATIENCE)
         first.client.loop_stop()
         Client(f"p{number}").publish(f"same/{number}", b"x", 1)
         second.expect(f"same/{number}", b"x", 1)

@@ -66,10 +66,6 @@ impl Broker {
         std::fs::read_to_string(&self.log).expect("the log is readable")
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
