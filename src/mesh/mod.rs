@@ -204,3 +204,6 @@ impl<T> fmt::Debug for Port<T> {
         write!(f, "Port({}: {} items pending, congested: {})", self.id, self.pending(), self.congested)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

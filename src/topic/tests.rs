@@ -259,7 +259,7 @@ fn retained_messages_agree_with_comparing_every_topic() {
             }
             assert_eq!(retained.exact(name), shadow.get(text));
             assert_eq!(retained.len(), shadow.len());
-            assert_eq!(retained.bytes(), shadow.values().map(|message| message.size() as u64).sum());
+            assert_eq!(retained.bytes(), shadow.values().map(|message| message.size() as u64).sum::<u64>());
         }
     });
 }
