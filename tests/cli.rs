@@ -194,6 +194,25 @@ fn an_address_in_use_exits_with_1_and_names_it() {
 }
 
 #[test]
+fn a_second_broker_on_the_same_address_is_refused() {
+    let first = Running::start(&SMALL);
+    let Outcome { code, err, .. } = outcome(&["--listen", &format!("tcp://{}", first.address), "--log=off"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("in use"), "{err}");
+}
+
+#[test]
+fn too_little_locked_memory_exits_with_3_and_says_what_to_do() {
+    let limited = "ulimit -l 64 && exec \"$0\" --listen tcp://127.0.0.1:0 --log=off";
+    let mut command = Command::new("sh");
+    let output = command.args(["-c", limited, env!("CARGO_BIN_EXE_pantala")]).output().expect("a shell");
+    let err = String::from_utf8(output.stderr).expect("text");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]), "{err}");
+    assert!(err.contains("locked memory") && err.contains("ulimit -l"), "{err}");
+    assert_eq!(err.lines().count(), 1, "one sentence: {err}");
+}
+
+#[test]
 fn a_host_that_is_not_known_exits_with_1_and_names_it() {
     let Outcome { code, out, err } = outcome(&["--listen", "tcp://nobody.invalid:1883", "--log=off"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
