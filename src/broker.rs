@@ -86,8 +86,8 @@ impl Broker {
         let count = settings.cores.len();
         let shards = u16::try_from(count).ok().filter(|&n| (1..=SHARDS_MAX).contains(&usize::from(n)));
         let shards = shards.ok_or(StartError::Shards(count))?;
+        raise_limits();
         check_machine()?;
-        raise_open_files();
         let (addresses, mut listeners) = listen(&settings.listeners, count)?;
         let stop = Arc::new(Stop::new()?);
         let (seed, clock) = (seed()?, Clock::start());
@@ -203,12 +203,15 @@ fn check_machine() -> Result<(), StartError> {
     }
 }
 
-/// Every connection is a descriptor: as many as the operator allows.
-fn raise_open_files() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        // What was there before goes on to hold if this fails.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+/// Takes all that the operator allows: each connection is a descriptor, and most systems start a process with a
+/// thousand of them and a low limit of locked memory, but let it ask for more.
+fn raise_limits() {
+    for resource in [Resource::Nofile, Resource::Memlock] {
+        let Rlimit { current, maximum } = getrlimit(resource);
+        if current != maximum {
+            // What was there before goes on to hold if this fails.
+            let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
+        }
     }
 }
 

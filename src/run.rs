@@ -3,7 +3,6 @@
 use crate::Failure;
 use pantala::broker::{Broker, Settings, StartError};
 use pantala::config::{Config, CoreList, LogFormat, LogLevel};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -11,8 +10,8 @@ use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use tracing::info;
 use tracing::level_filters::LevelFilter;
-use tracing::{debug, info, warn};
 
 /// Runs until a signal asks to stop. `quiet_about_memory`: the operator said `--no-store`, and so knows.
 ///
@@ -20,7 +19,6 @@ use tracing::{debug, info, warn};
 /// When the broker cannot start.
 pub(crate) fn run(config: &Config, allowed: &CoreList, quiet_about_memory: bool) -> Result<(), Failure> {
     start_logging(config);
-    raise_limits();
     // Before anything starts, so that a signal during the start is not lost.
     let mut signals = signals().map_err(Failure::running)?;
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
@@ -63,19 +61,6 @@ fn signals() -> io::Result<Signals> {
         flag::register(signal, Arc::clone(&asked))?;
     }
     Signals::new([SIGTERM, SIGINT])
-}
-
-/// Lets the process use all the descriptors and locked memory that it may: by default most systems give a process a
-/// thousand descriptors and let it ask for more, and each client needs one.
-fn raise_limits() {
-    for (name, resource) in [("descriptors", Resource::Nofile), ("locked memory", Resource::Memlock)] {
-        let mut limit = getrlimit(resource);
-        limit.current = limit.maximum;
-        match setrlimit(resource, limit) {
-            Ok(()) => debug!(name, allowed = limit.current, "limit raised as far as allowed"),
-            Err(error) => warn!(name, %error, "limit not raised"),
-        }
-    }
 }
 
 fn start_logging(config: &Config) {

@@ -1,11 +1,11 @@
 //! The program as its operator meets it: what it prints, what it exits with, how it stops.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 
 /// Options that make a broker small and free of other tests: two shards, a port of its own.
@@ -53,35 +53,57 @@ impl File {
 /// A broker that runs until it is dropped.
 struct Running {
     process: Child,
-    out: BufReader<ChildStdout>,
-    /// Everything printed until it was ready.
-    printed: String,
+    out: Reader<ChildStdout>,
+    err: Reader<ChildStderr>,
     address: SocketAddr,
+}
+
+/// What a process prints, line by line.
+struct Reader<R> {
+    from: BufReader<R>,
+    /// Everything so far.
+    text: String,
+}
+
+impl<R: Read> Reader<R> {
+    fn new(from: Option<R>) -> Self {
+        Self { from: BufReader::new(from.expect("piped")), text: String::new() }
+    }
+
+    /// The next line that contains `word`; `None` when there is none until the end.
+    fn line_with(&mut self, word: &str) -> Option<&str> {
+        loop {
+            let start = self.text.len();
+            let read = self.from.read_line(&mut self.text).expect("text");
+            if read == 0 || self.text[start..].contains(word) {
+                return (read > 0).then(|| self.text[start..].trim_end());
+            }
+        }
+    }
+
+    /// Everything until the end.
+    fn rest(&mut self) -> String {
+        self.from.read_to_string(&mut self.text).expect("text");
+        std::mem::take(&mut self.text)
+    }
 }
 
 impl Running {
     /// Starts the program; returns when it listens.
     fn start(arguments: &[&str]) -> Self {
         let mut process = pantala(arguments).spawn().expect("the program runs");
-        let out = BufReader::new(process.stdout.take().expect("piped"));
-        let mut broker = Self { process, out, printed: String::new(), address: ([0; 4], 0).into() };
+        let (out, err) = (Reader::new(process.stdout.take()), Reader::new(process.stderr.take()));
+        let mut broker = Self { process, out, err, address: ([0; 4], 0).into() };
         broker.address = broker.listening();
         broker
     }
 
     /// Reads on to the next line that names an address.
     fn listening(&mut self) -> SocketAddr {
-        loop {
-            let start = self.printed.len();
-            if self.out.read_line(&mut self.printed).expect("text") == 0 {
-                let mut err = String::new();
-                self.process.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
-                panic!("ended before it listened: {} {err}", self.printed);
-            }
-            if let Some(address) = self.printed[start..].trim_end().strip_prefix("listening on tcp://") {
-                return address.parse().expect("an address");
-            }
-        }
+        let Some(line) = self.out.line_with("listening on ") else {
+            panic!("ended before it listened: {} {}", self.out.rest(), self.err.rest());
+        };
+        line.strip_prefix("listening on tcp://").expect("a URL").parse().expect("an address")
     }
 
     fn signal(&self, signal: Signal) {
@@ -90,9 +112,7 @@ impl Running {
 
     /// Waits for the end; the exit code, all of standard output and of standard error.
     fn end(mut self) -> Outcome {
-        let (mut out, mut err) = (std::mem::take(&mut self.printed), String::new());
-        self.out.read_to_string(&mut out).expect("text");
-        self.process.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
+        let (out, err) = (self.out.rest(), self.err.rest());
         let status = self.process.wait().expect("it ends");
         assert_eq!(status.signal(), None, "ended by a signal instead of by itself");
         Outcome { code: status.code(), out, err }
@@ -194,6 +214,25 @@ fn an_address_in_use_exits_with_1_and_names_it() {
 }
 
 #[test]
+fn a_second_broker_on_the_same_address_is_refused() {
+    let first = Running::start(&SMALL);
+    let Outcome { code, err, .. } = outcome(&["--listen", &format!("tcp://{}", first.address), "--log=off"]);
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("in use"), "{err}");
+}
+
+#[test]
+fn too_little_locked_memory_exits_with_3_and_says_what_to_do() {
+    let limited = "ulimit -l 64 && exec \"$0\" --listen tcp://127.0.0.1:0 --log=off";
+    let mut command = Command::new("sh");
+    let output = command.args(["-c", limited, env!("CARGO_BIN_EXE_pantala")]).output().expect("a shell");
+    let err = String::from_utf8(output.stderr).expect("text");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]), "{err}");
+    assert!(err.contains("locked memory") && err.contains("ulimit -l"), "{err}");
+    assert_eq!(err.lines().count(), 1, "one sentence: {err}");
+}
+
+#[test]
 fn a_host_that_is_not_known_exits_with_1_and_names_it() {
     let Outcome { code, out, err } = outcome(&["--listen", "tcp://nobody.invalid:1883", "--log=off"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
@@ -232,15 +271,42 @@ fn sigterm_and_sigint_stop_it_with_0() {
     }
 }
 
+/// A client that sends itself far more than fits between the broker and it, and takes none of it: a broker that
+/// stops waits for it a while.
+fn frozen_client(address: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(address).expect("somebody listens");
+    client.write_all(b"\x10\x0c\0\x04MQTT\x04\x02\0\0\0\0").expect("CONNECT");
+    client.write_all(b"\x82\x06\0\x01\0\x01t\0").expect("SUBSCRIBE to t");
+    let mut publish = b"\x30\x83\x80\x04\0\x01t".to_vec();
+    publish.resize(4 + 0x1_0003, 0);
+    for _ in 0..256 {
+        client.write_all(&publish).expect("PUBLISH on t, 64 KiB");
+    }
+    client
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let broker = Running::start(&SMALL);
-    // Both are delivered together when it goes on, before it can have stopped.
-    for signal in [Signal::STOP, Signal::TERM, Signal::INT, Signal::CONT] {
+    for (signal, expected) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut broker = Running::start(&SMALL);
+        let client = frozen_client(broker.address);
+        broker.signal(Signal::TERM);
+        broker.err.line_with("stopping").expect("it says so");
         broker.signal(signal);
+        let Outcome { code, err, .. } = broker.end();
+        assert_eq!(code, Some(expected), "{err}");
+        drop(client);
     }
+}
+
+#[test]
+fn a_client_that_takes_nothing_does_not_keep_it_from_stopping() {
+    let broker = Running::start(&SMALL);
+    let client = frozen_client(broker.address);
+    broker.signal(Signal::INT);
     let Outcome { code, err, .. } = broker.end();
-    assert!(matches!(code, Some(130 | 143)), "{code:?} {err}");
+    assert_eq!(code, Some(0), "{err}");
+    drop(client);
 }
 
 #[test]

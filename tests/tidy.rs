@@ -71,10 +71,12 @@ const OUTSIDE: [&str; 30] = [
 ];
 
 /// Names that each have one home (a file, or a folder ending in `/`), so that what they stand for has one owner.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 8] = [
     ("Instant::now", &["shard/clock.rs"]),
     ("SystemTime::now", &["shard/clock.rs"]),
     ("clock_gettime", &["shard/clock.rs"]),
+    ("glommio", &["broker.rs", "shard/"]),
+    ("crossbeam_channel", &["broker.rs", "mesh/"]),
     ("sled", &["store/sled.rs"]),
     ("rustls", &["transport/tls.rs"]),
     ("toml", &["config/"]),
@@ -477,7 +479,7 @@ mod the_checks {
             "use std::net::TcpStream;",
             "use std::{fmt, net::TcpStream};",
             "use std::{\n    fmt,\n    fs,\n};",
-            "pub(crate) use glommio::Task;",
+            "pub(crate) use rustix::fd::OwnedFd;",
             "use rustix;",
             "fn f() { std::thread::yield_now() }",
             "use std::time::Duration;",
@@ -529,6 +531,7 @@ mod the_checks {
     fn names_with_a_home_are_refused_elsewhere() {
         assert_eq!(lines("shard/conn.rs", "fn f() { std::time::Instant::now() }"), [2]);
         assert_eq!(lines("shard/clock.rs", "fn f() { std::time::Instant::now() }"), []);
+        assert_eq!(lines("mesh/mod.rs", "use glommio::Task;\nuse crossbeam_channel::Sender;"), [2]);
         assert_eq!(lines("store/worker.rs", "use sled::Db;"), [2]);
         assert_eq!(lines("store/sled.rs", "use sled::Db;"), []);
         assert_eq!(lines("config/raw.rs", "use toml::de::DeTable;"), []);

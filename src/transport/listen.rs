@@ -14,6 +14,9 @@ const BACKLOG: i32 = 4_096;
 /// # Errors
 /// Address in use, not an address of this machine, or not allowed to.
 pub fn open(address: SocketAddr, shards: usize) -> Result<(SocketAddr, Vec<OwnedFd>), Errno> {
+    // Sharing a port shares it with every process of the same user: a second broker would silently take half of the
+    // connections of the first. A socket that does not share finds out.
+    drop(bind_one(address, false)?);
     let first = open_one(address)?;
     let bound = getsockname(&first)?.try_into()?;
     let mut sockets = vec![first];
@@ -24,16 +27,35 @@ pub fn open(address: SocketAddr, shards: usize) -> Result<(SocketAddr, Vec<Owned
 }
 
 fn open_one(address: SocketAddr) -> Result<OwnedFd, Errno> {
+    let socket = bind_one(address, true)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn bind_one(address: SocketAddr, shared: bool) -> Result<OwnedFd, Errno> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    // Connections of a broker that ran before may linger; only a listener is in the way.
     set_socket_reuseaddr(&socket, true)?;
-    set_socket_reuseport(&socket, true)?;
+    set_socket_reuseport(&socket, shared)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` can then both be listened on.
         set_ipv6_v6only(&socket, true)?;
     }
     bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_a_port_and_nobody_else_gets_it() {
+        let (address, sockets) = open(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        assert_ne!(address.port(), 0);
+        assert_eq!(sockets.len(), 3);
+        assert_eq!(open(address, 3).unwrap_err(), Errno::ADDRINUSE);
+    }
 }
