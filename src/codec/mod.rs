@@ -23,6 +23,8 @@ mod props;
 mod publish;
 mod reason;
 mod subscribe;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use ack::{Ack, Auth, Disconnect};
