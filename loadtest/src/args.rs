@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 /// Open loop (--rate): messages are sent at fixed times, and latency counts from the time at which a message should have
 /// been sent, so that a stall shows in all messages that it holds up.
 #[derive(Clone, Debug, Parser)]
-#[command(version, after_help = EXAMPLES)]
+#[command(version, disable_version_flag = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The broker's address.
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDRESS:PORT")]
@@ -76,6 +76,9 @@ pub(crate) struct Args {
     /// No progress line.
     #[arg(long)]
     pub(crate) silent: bool,
+    /// Print the version of this program.
+    #[arg(long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 const EXAMPLES: &str = "Examples:
