@@ -1,21 +1,18 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
 use crate::mesh::Mesh;
-use crate::shard::{Clock, Plan, Shard, Stop};
+use crate::shard::{Clock, Plan, Shard, Stop, Unsuitable, machine};
 use crate::transport;
 use crate::types::{HashSeed, Limits, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Batches that wait on one link at most; then the sender stops reading from its clients.
 const LINK_BATCHES: usize = 64;
-/// Locked memory that the executor's rings may need on kernels that count it.
-const MEMLOCK_MIN: u64 = 512 << 10;
 /// The executor's own rings and buffers: little, because sockets do not go through them.
 const RING_DEPTH: usize = 16;
 const IO_MEMORY: usize = 64 << 10;
@@ -42,20 +39,11 @@ pub enum StartError {
     /// Something else has the address, or it is not one of this machine's.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, Errno),
-    /// The kernel has io_uring turned off.
-    #[error(
-        "io_uring is turned off on this machine (kernel.io_uring_disabled = {0}); turn it on with: sysctl -w kernel.io_uring_disabled=0"
-    )]
-    IoUringDisabled(String),
-    /// The limit of locked memory is too low for io_uring.
-    #[error(
-        "the limit of locked memory is {0} bytes and io_uring needs {MEMLOCK_MIN}; raise it with: ulimit -l, or LimitMEMLOCK= in the service"
-    )]
-    LockedMemory(u64),
+    /// The machine lacks something.
+    #[error(transparent)]
+    Machine(#[from] Unsuitable),
     /// An executor could not be made.
-    #[error(
-        "cannot start an executor on core {0}: {1}; a container may forbid io_uring_setup (seccomp), or the core is not one that the process may run on"
-    )]
+    #[error("cannot start an executor on core {0}: {1}")]
     Executor(usize, String),
     /// The kernel refused a descriptor or random numbers.
     #[error("out of resources: {0}")]
@@ -65,7 +53,7 @@ pub enum StartError {
 impl StartError {
     /// Whether this machine lacks something that Pantala needs, and not this start alone.
     pub fn is_unsuitable(&self) -> bool {
-        matches!(self, Self::IoUringDisabled(_) | Self::LockedMemory(_) | Self::Executor(..))
+        matches!(self, Self::Machine(lack) if !matches!(lack, Unsuitable::Resources(_)))
     }
 }
 
@@ -86,8 +74,8 @@ impl Broker {
         let count = settings.cores.len();
         let shards = u16::try_from(count).ok().filter(|&n| (1..=SHARDS_MAX).contains(&usize::from(n)));
         let shards = shards.ok_or(StartError::Shards(count))?;
-        raise_limits();
-        check_machine()?;
+        machine::raise_limits();
+        machine::check()?;
         let (addresses, mut listeners) = listen(&settings.listeners, count)?;
         let stop = Arc::new(Stop::new()?);
         let (seed, clock) = (seed()?, Clock::start());
@@ -186,33 +174,6 @@ fn listen(
         by_shard.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.push(socket));
     }
     Ok((bound, by_shard))
-}
-
-/// What glommio needs, looked at first, because it has no clear words for it.
-fn check_machine() -> Result<(), StartError> {
-    if let Ok(disabled) = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
-        let disabled = disabled.trim();
-        let allowed = disabled == "0" || disabled == "1" && rustix::process::geteuid().is_root();
-        if !allowed {
-            return Err(StartError::IoUringDisabled(disabled.to_owned()));
-        }
-    }
-    match getrlimit(Resource::Memlock).current {
-        Some(limit) if limit < MEMLOCK_MIN => Err(StartError::LockedMemory(limit)),
-        _ => Ok(()),
-    }
-}
-
-/// Takes all that the operator allows: each connection is a descriptor, and most systems start a process with a
-/// thousand of them and a low limit of locked memory, but let it ask for more.
-fn raise_limits() {
-    for resource in [Resource::Nofile, Resource::Memlock] {
-        let Rlimit { current, maximum } = getrlimit(resource);
-        if current != maximum {
-            // What was there before goes on to hold if this fails.
-            let _ = setrlimit(resource, Rlimit { current: maximum, maximum });
-        }
-    }
 }
 
 /// Random, so that nobody can prepare topics or client ids that collide.

@@ -19,12 +19,14 @@ mod conn;
 mod effects;
 mod flush;
 mod journal;
+pub mod machine;
 mod placement;
 mod read;
 mod report;
 mod stop;
 
 pub use clock::Clock;
+pub use machine::Unsuitable;
 pub use stop::Stop;
 
 use crate::engine::{Engine, PeerMessage, Setup};
