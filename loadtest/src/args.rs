@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, short, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
     /// Version of the protocol.
-    #[arg(long, short = 'V', value_enum, default_value_t = Mqtt::V311)]
+    #[arg(long, value_enum, default_value_t = Mqtt::V311)]
     mqtt: Mqtt,
     /// Bytes of each payload, at least 16.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=16_000_000))]
