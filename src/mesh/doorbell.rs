@@ -20,9 +20,10 @@
 //! at, so whoever sees the bit finds the batch. If it were relaxed, a receiver could clear the bit, find nothing, and
 //! leave the batch there for ever.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --lib --release --target-dir target/loom mesh::doorbell` checks this exhaustively,
-//! as far as the standard's memory model goes; it fails when one of the fences, an ordering of the bits, or the second
-//! look is taken away.
+//! `RUSTFLAGS="--cfg loom" cargo test --lib --release --target-dir target/loom mesh::doorbell` tries every way in which
+//! the threads can interrupt each other three times, with every value that the standard's memory model lets a load see.
+//! It fails when a fence goes or becomes AcqRel, when an ordering of the bits is relaxed, and when the second look goes
+//! or comes before the flag is raised; each was tried.
 
 use crate::types::{SHARDS_MAX, ShardId};
 use rustix::event::{EventfdFlags, eventfd};
