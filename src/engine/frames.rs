@@ -70,7 +70,7 @@ impl Frames {
         self.encode_for(now, publication, kind, ids)
     }
 
-    #[cold]
+    #[inline(never)]
     fn encode_for(&mut self, now: Now, publication: &Publication<'_>, kind: Kind, ids: &[u32]) -> Slot {
         if publication.payload.len() >= SHARE_FROM_BYTES && self.payload.is_none() {
             self.payload = Some(publication.payload_bytes());

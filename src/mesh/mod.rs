@@ -8,7 +8,7 @@
 //! the sender, which is [`congested`](Port::congested) until they are out and should take in nothing meanwhile that
 //! would make more of them. The peer wakes it when there is room.
 //!
-//! Runs on: one port per shard thread; what they share are the channels and atomics of [`link`] and [`doorbell`].
+//! Runs on: one port per shard thread; what they share are the channels and atomics of `link` and `doorbell`.
 
 mod doorbell;
 mod link;
@@ -154,7 +154,7 @@ impl<T> Port<T> {
         !self.ready.is_empty()
     }
 
-    /// To be called before waiting for [`doorbell`](Self::doorbell): whether to wait at all. False when there is something
+    /// To be called before waiting for `doorbell`(Self::doorbell): whether to wait at all. False when there is something
     /// to drain or a reason to flush. After true, every ring wakes until [`awake`](Self::awake).
     pub fn prepare_sleep(&mut self) -> bool {
         self.ready.is_empty() && !self.flush_due && self.bell().prepare_sleep()

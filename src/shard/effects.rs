@@ -110,13 +110,7 @@ impl Effects for World {
         true
     }
 
-    fn close(&mut self, key: ConnKey, why: CloseReason) {
-        // A client that said goodbye wants to hear nothing more.
-        if why == CloseReason::Goodbye
-            && let Some(conn) = self.conns.get_mut(key)
-        {
-            conn.output.clear(&mut self.pool);
-        }
+    fn close(&mut self, key: ConnKey, _: CloseReason) {
         self.begin_close(key);
     }
 

@@ -10,9 +10,9 @@ use std::os::fd::AsFd;
 /// Pieces named in one vectored write at most.
 const PIECES_MAX: usize = 64;
 /// A buffer that grew past this is not pooled.
-const POOLED_BYTES_MAX: usize = 64 << 10;
+const POOLED_BYTES_MAX: usize = 256 << 10;
 /// Memory in a pool at most.
-const POOL_BYTES_MAX: usize = 16 << 20;
+const POOL_BYTES_MAX: usize = 32 << 20;
 /// What has been sent is cut off the front of a buffer once it is this much and half of all.
 const COMPACT_FROM: usize = 32 << 10;
 
