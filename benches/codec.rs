@@ -1,7 +1,5 @@
 //! The codec's hot paths: splitting a stream, reading and writing PUBLISH and acknowledgements.
 
-#![expect(missing_docs, reason = "criterion_group makes public items without documentation")]
-
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pantala::codec::{

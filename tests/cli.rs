@@ -228,7 +228,7 @@ fn too_little_locked_memory_exits_with_3_and_says_what_to_do() {
     let output = command.args(["-c", limited, env!("CARGO_BIN_EXE_pantala")]).output().expect("a shell");
     let err = String::from_utf8(output.stderr).expect("text");
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b""[..]), "{err}");
-    assert!(err.contains("locked memory") && err.contains("ulimit -l"), "{err}");
+    assert!(err.contains("locked") && err.contains("ulimit -l"), "{err}");
     assert_eq!(err.lines().count(), 1, "one sentence: {err}");
 }
 
