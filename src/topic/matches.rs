@@ -115,9 +115,9 @@ impl Matches {
     /// Notes everybody who wants what one filter matches.
     pub(super) fn add(&mut self, wants: &Wants, scratch: &mut Scratch) {
         wants.add_peers_to(&mut self.peers);
-        let locals = wants.locals();
-        scratch.hits.extend_from_slice(locals);
-        scratch.filters += u32::from(!locals.is_empty());
+        let before = scratch.hits.len();
+        wants.locals().for_each(|list| scratch.hits.extend_from_slice(list));
+        scratch.filters += u32::from(scratch.hits.len() > before);
     }
 
     /// Merges what the filters of one lookup contributed. No time is spent on sorting when it was one filter.

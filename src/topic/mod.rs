@@ -24,6 +24,7 @@ mod filter;
 mod matches;
 mod name;
 mod retained;
+mod subscribers;
 mod text;
 mod tree;
 mod trie;

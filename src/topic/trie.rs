@@ -92,7 +92,7 @@ impl Trie {
     pub fn local_filters(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let exact = self.exact.iter().map(|(filter, wants)| (Cow::Borrowed(filter), wants));
         let wildcard = self.wildcard.iter().map(|(filter, wants)| (Cow::Owned(filter), wants));
-        exact.chain(wildcard).filter(|(_, wants)| !wants.locals().is_empty()).map(|(filter, _)| filter)
+        exact.chain(wildcard).filter(|(_, wants)| wants.has_locals()).map(|(filter, _)| filter)
     }
 
     /// How many different filters there are, on this core or wanted by others.

@@ -1,5 +1,6 @@
 //! Who wants what one filter matches: sessions of this core, and other cores.
 
+use super::subscribers::Subscribers;
 use super::{Subscribed, Unsubscribed};
 use crate::types::{QoS, SessionKey, ShardId, ShardSet};
 use std::slice;
@@ -62,8 +63,7 @@ const _: () = assert!(size_of::<Wants>() <= 24, "each filter holds one");
 /// Invariant: two members at least, counting both kinds.
 #[derive(Debug, Default)]
 pub(super) struct Many {
-    /// Ordered by session, each once.
-    locals: Vec<Subscriber>,
+    locals: Subscribers,
     peers: ShardSet,
 }
 
@@ -72,12 +72,18 @@ impl Wants {
         matches!(self, Self::Nobody)
     }
 
-    pub(super) fn locals(&self) -> &[Subscriber] {
-        match self {
-            Self::Nobody | Self::Peer(_) => &[],
-            Self::Local(subscriber) => slice::from_ref(subscriber),
-            Self::Many(many) => &many.locals,
-        }
+    /// The sessions of this core, in order, list by list; no list is empty.
+    pub(super) fn locals(&self) -> impl Iterator<Item = &[Subscriber]> {
+        let (one, many) = match self {
+            Self::Nobody | Self::Peer(_) => (None, None),
+            Self::Local(subscriber) => (Some(slice::from_ref(subscriber)), None),
+            Self::Many(many) => (None, Some(many.locals.lists())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    pub(super) fn has_locals(&self) -> bool {
+        self.locals().next().is_some()
     }
 
     pub(super) fn add_peers_to(&self, peers: &mut ShardSet) {
@@ -105,16 +111,7 @@ impl Wants {
         }
         let locals = &mut self.many().locals;
         let first_local = locals.is_empty();
-        match locals.binary_search_by_key(&subscriber.session, |known| known.session) {
-            Ok(at) => {
-                locals[at] = subscriber;
-                Subscribed { fresh: false, first_local: false }
-            }
-            Err(at) => {
-                locals.insert(at, subscriber);
-                Subscribed { fresh: true, first_local }
-            }
-        }
+        Subscribed { fresh: locals.insert(subscriber), first_local }
     }
 
     pub(super) fn unsubscribe(&mut self, session: SessionKey) -> Option<Unsubscribed> {
@@ -125,11 +122,10 @@ impl Wants {
                 Unsubscribed { last_local: true }
             }),
             Self::Many(many) => {
-                let at = many.locals.binary_search_by_key(&session, |known| known.session).ok()?;
-                many.locals.remove(at);
+                let known = many.locals.remove(session);
                 let last_local = many.locals.is_empty();
                 self.shrink();
-                Some(Unsubscribed { last_local })
+                known.then_some(Unsubscribed { last_local })
             }
         }
     }
@@ -165,7 +161,9 @@ impl Wants {
     fn many(&mut self) -> &mut Many {
         if !matches!(self, Self::Many(_)) {
             let mut many = Box::<Many>::default();
-            many.locals.extend_from_slice(self.locals());
+            if let Self::Local(one) = self {
+                many.locals.insert(*one);
+            }
             self.add_peers_to(&mut many.peers);
             *self = Self::Many(many);
         }
@@ -177,12 +175,9 @@ impl Wants {
     fn shrink(&mut self) {
         let Self::Many(many) = self else { return };
         let mut peers = many.peers.iter();
-        match (many.locals.as_slice(), peers.next(), peers.next()) {
-            (&[one], None, _) => *self = Self::Local(one),
-            ([], Some(one), None) => *self = Self::Peer(one),
-            _ if many.locals.capacity() > 4 * many.locals.len() + 16 => {
-                many.locals.shrink_to(2 * many.locals.len())
-            }
+        match (many.locals.single(), peers.next(), peers.next()) {
+            (Some(one), None, _) => *self = Self::Local(one),
+            (None, Some(one), None) if many.locals.is_empty() => *self = Self::Peer(one),
             _ => {}
         }
     }
@@ -232,7 +227,7 @@ mod tests {
         let mut changed = subscriber(9);
         changed.subscription_id = 7;
         assert!(!wants.subscribe(changed).fresh);
-        assert_eq!(wants.locals(), [subscriber(1), subscriber(5), changed]);
+        assert_eq!(wants.locals().flatten().collect::<Vec<_>>(), [&subscriber(1), &subscriber(5), &changed]);
     }
 
     #[test]
@@ -255,8 +250,7 @@ mod tests {
         for slot in 1..1_000 {
             assert_eq!(wants.unsubscribe(subscriber(slot).session), Some(Unsubscribed { last_local: false }));
         }
-        let Wants::Many(many) = &wants else { panic!("a session and a peer") };
-        assert!(many.locals.capacity() < 50);
+        assert!(matches!(wants, Wants::Many(_)), "a session and a peer");
         assert!(wants.remove_peer(ShardId(0)) && !wants.remove_peer(ShardId(0)));
         assert!(matches!(wants, Wants::Local(_)));
         wants.unsubscribe(subscriber(0).session);
