@@ -7,10 +7,6 @@ use rustix::event::epoll;
 use std::os::fd::OwnedFd;
 use std::thread;
 
-/// The allocator of the broker.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// About the size of a message between shards.
 type Item = [u64; 12];
 

@@ -10,10 +10,6 @@ use pantala::topic::{
 use pantala::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey};
 use std::hint::black_box;
 
-/// The allocator of the broker.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const LEVELS_MAX: u16 = 128;
 const SITES: usize = 100;
 /// Topics that a benchmark goes round, so that the memory of one filter is not always at hand.

@@ -10,10 +10,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-// Many small allocations of a few sizes, most freed on the core that made them: what mimalloc is good at.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Could not start or go on.
 const FAILED: u8 = 1;
 /// The settings are wrong. What clap exits with for the command line.
