@@ -1,6 +1,6 @@
 //! What to do, from the command line.
 
-use clap::{Parser, ValueEnum};
+use clap::{Arg, ArgAction, Parser, ValueEnum};
 use pantala::codec::Version;
 use pantala::types::QoS;
 use std::net::SocketAddr;
@@ -15,8 +15,17 @@ use std::net::SocketAddr;
 /// its subscribers have it and, with QoS 1 and 2, the broker has acknowledged it.
 /// Open loop (--rate): messages are sent at fixed times, and latency counts from the time at which a message should have
 /// been sent, so that a stall shows in all messages that it holds up.
+///
+/// The end: when the time is over, the run waits until every message has come or nothing has come for --quiet seconds.
+/// Then all clients ping, because what was still on its way to a client comes before the answer.
 #[derive(Clone, Debug, Parser)]
-#[command(version, disable_version_flag = true, after_help = EXAMPLES)]
+#[command(
+    version,
+    // Its short form is that of --mqtt, as in mosquitto_pub.
+    disable_version_flag = true,
+    arg = Arg::new("version").long("version").action(ArgAction::Version).help("Print version"),
+    after_help = EXAMPLES
+)]
 pub(crate) struct Args {
     /// The broker's address.
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDRESS:PORT")]
@@ -34,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, short, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
     /// Version of the protocol.
-    #[arg(long, value_enum, default_value_t = Mqtt::V311)]
+    #[arg(long, short = 'V', value_enum, default_value_t = Mqtt::V311)]
     mqtt: Mqtt,
     /// Bytes of each payload, at least 16.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=16_000_000))]
@@ -43,27 +52,34 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=32_000))]
     pub(crate) inflight: u16,
     /// Open loop: messages per second of all publishers together.
-    #[arg(long, conflicts_with = "inflight")]
+    #[arg(long, conflicts_with = "inflight", value_parser = positive)]
     pub(crate) rate: Option<f64>,
     /// Seconds to measure.
-    #[arg(long, short, default_value_t = 10.0)]
+    #[arg(long, short, default_value_t = 10.0, value_parser = positive)]
     pub(crate) duration: f64,
+    /// Messages to publish and measure, in place of --duration.
+    #[arg(long, conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) messages: Option<u64>,
     /// Seconds to run before measuring.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub(crate) warmup: f64,
-    /// Seconds without a delivery after which what is missing at the end counts as lost.
-    #[arg(long, default_value_t = 5.0)]
+    /// Seconds without a delivery or acknowledgement after which what is missing at the end counts as lost.
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
     pub(crate) quiet: f64,
-    /// Idle connections: opens so many, each with one subscription, and watches them. With --pid it measures the broker's
-    /// memory for each and its CPU time.
-    #[arg(long, value_name = "CONNECTIONS")]
+    /// Idle connections: opens so many and watches them for --duration. With --pid it measures the broker's memory for
+    /// each and its CPU time.
+    #[arg(long, value_name = "CONNECTIONS", conflicts_with_all = ["publishers", "subscribers", "rate", "messages"])]
     pub(crate) idle: Option<u32>,
+    /// Idle connections subscribe to nothing; otherwise each subscribes to a topic of its own.
+    #[arg(long, requires = "idle")]
+    pub(crate) bare: bool,
     /// Keep alive of all connections, in seconds; 0 turns it off.
     #[arg(long, default_value_t = 60)]
     pub(crate) keep_alive: u16,
-    /// Source addresses to connect from, 127.0.0.1 and up: one has room for about 28,000 connections.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=250))]
-    pub(crate) sources: u8,
+    /// Source addresses to connect from to a broker on 127.0.0.1: that one and those after it. One has room for about
+    /// 28,000 connections. [default: as many as are needed]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(SOURCES_MAX)))]
+    sources: Option<u8>,
     /// Run on this processor only.
     #[arg(long, value_name = "PROCESSOR")]
     pub(crate) cpu: Option<usize>,
@@ -76,9 +92,6 @@ pub(crate) struct Args {
     /// No progress line.
     #[arg(long)]
     pub(crate) silent: bool,
-    /// Print the version of this program.
-    #[arg(long, action = clap::ArgAction::Version)]
-    version: Option<bool>,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -87,7 +100,28 @@ const EXAMPLES: &str = "Examples:
   pantala-load -p 10 -s 10 -t 10 --rate 20000                        latency at 20,000 messages per second
   pantala-load --idle 10000 --pid 4711                               memory of an idle connection
 
-Exit codes: 0 all is well; 1 messages were lost, repeated or out of order; 2 the run could not be made.";
+Exit codes: 0 all is well; 1 messages were lost, repeated, out of order, altered or not acknowledged; 2 the run could
+not be made.";
+
+/// Connections from one source address, safely below the kernel's range of ports.
+const PER_SOURCE: u32 = 25_000;
+const SOURCES_MAX: u32 = 250;
+
+/// What is enough for any run and keeps sums of times in nanoseconds within 64 bits.
+const SECONDS_MAX: f64 = 1e9;
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=SECONDS_MAX).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("not from 0 to {SECONDS_MAX:e}"))
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    seconds(text).and_then(|number| if number > 0.0 { Ok(number) } else { Err("not above 0".to_owned()) })
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Mqtt {
@@ -112,6 +146,23 @@ impl Args {
         }
     }
 
+    /// How many connections a run with messages has.
+    pub(crate) fn connections(&self) -> u32 {
+        u32::from(self.publishers) + u32::from(self.subscribers)
+    }
+
+    /// The source address of a connection, of so many: 0 stands for 127.0.0.1, 1 for the one after it.
+    pub(crate) fn source(&self, connection: u32, connections: u32) -> u8 {
+        let needed = connections.div_ceil(PER_SOURCE).clamp(1, SOURCES_MAX);
+        let sources = self.sources.map_or(needed, u32::from);
+        u8::try_from(connection % sources).unwrap_or(u8::MAX)
+    }
+
+    /// How many publishers a topic has.
+    pub(crate) fn publishers_of(&self, topic: u16) -> u16 {
+        share(self.publishers, topic, self.topics)
+    }
+
     /// How many subscribers a topic has.
     pub(crate) fn subscribers_of(&self, topic: u16) -> u16 {
         share(self.subscribers, topic, self.topics)
@@ -126,11 +177,58 @@ fn share(count: u16, topic: u16, topics: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
+
+    fn parsed(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("pantala-load").chain(line.split_whitespace()))
+    }
 
     #[test]
     fn the_command_line_is_sound() {
-        use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_examples_in_the_help_can_be_run() {
+        let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("pantala-load "));
+        let lines: Vec<_> = lines.map(|line| line.split("    ").next().unwrap_or(line)).collect();
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            assert!(parsed(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_run_is_refused() {
+        for line in [
+            "--rate 0",
+            "--rate -1",
+            "--rate NaN",
+            "--rate inf",
+            "--rate 5 --inflight 3",
+            "--duration 0",
+            "--duration 1e300",
+            "--warmup -1",
+            "--messages 0",
+            "--messages 5 --duration 3",
+            "--payload 15",
+            "--inflight 0",
+            "--topics 0",
+            "--qos 3",
+            "-V 4",
+            "--idle 5 --publishers 3",
+            "--bare",
+            "--broker localhost",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn both_capital_v_and_the_version_work() {
+        assert_eq!(parsed("-V 5").unwrap().version(), Version::V5);
+        assert_eq!(parsed("--mqtt 3.1").unwrap().version(), Version::V31);
+        assert_eq!(parsed("--version").unwrap_err().kind(), clap::error::ErrorKind::DisplayVersion);
     }
 
     #[test]
@@ -141,5 +239,18 @@ mod tests {
                 assert_eq!(usize::from(share(count, topic, topics)), dealt);
             }
         }
+    }
+
+    #[test]
+    fn connections_come_from_as_many_addresses_as_their_ports_need() {
+        let args = parsed("").unwrap();
+        assert!((0..25_000).all(|n| args.source(n, 25_000) == 0));
+        for connections in [25_001, 100_000, 1_000_000] {
+            let mut used = [0u32; 256];
+            (0..connections).for_each(|n| used[usize::from(args.source(n, connections))] += 1);
+            assert!(used.iter().all(|&count| count <= 25_000));
+        }
+        let args = parsed("--sources 3").unwrap();
+        assert_eq!([0, 1, 2, 3].map(|n| args.source(n, 4)), [0, 1, 2, 0]);
     }
 }

@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use pantala::codec::{
-    self, ConnAck, Connect, DecodeError, Frame, Packet, PacketType, Properties, Split, SubAck, Subscribe,
-    SubscribeFilters, SubscriptionOptions, Version,
+    self, ConnAck, Connect, DecodeError, Frame, Packet, PacketType, Properties, ReasonCode, Split, SubAck,
+    Subscribe, SubscribeFilters, SubscriptionOptions, Version,
 };
 use pantala::types::{PacketId, QoS};
 use rustix::io::Errno;
@@ -27,8 +27,10 @@ pub(crate) enum Failure {
     NoAnswer(String, &'static str, io::Error),
     #[error("{0}: CONNECT was refused with code {1:#04x}")]
     Refused(String, u8),
-    #[error("{0}: SUBSCRIBE was refused with code {1:#04x}")]
+    #[error("{0}: SUBSCRIBE was answered with code {1:#04x} and not with the QoS that was asked for")]
     NotSubscribed(String, u8),
+    #[error("{0}: the broker refused a message: {1:?}")]
+    NotPublished(String, ReasonCode),
     #[error("{0}: the broker closed the connection")]
     Closed(String),
     #[error("{0}: the broker disconnected it: {1}")]
@@ -53,6 +55,8 @@ pub(crate) struct Client {
     sent: usize,
     /// How many unacknowledged messages the broker takes.
     pub(crate) receive_maximum: u16,
+    /// Seconds without a packet after which the broker may close the connection; 0 is never.
+    pub(crate) keep_alive_s: u16,
 }
 
 /// What a client says when it connects.
@@ -77,41 +81,43 @@ impl Client {
         let socket = dial(hello.broker, hello.source).map_err(|e| Failure::Connect(hello.broker, e))?;
         let mut stream = TcpStream::from(socket);
         let id = hello.id.clone();
-        let receive_maximum = greet(&mut stream, &hello)?;
+        let (receive_maximum, keep_alive_s) = greet(&mut stream, &hello)?;
         if let Some((filter, qos)) = hello.filter {
             subscribe(&mut stream, &id, hello.version, filter, qos)?;
         }
         stream.set_nonblocking(true).map_err(|error| Failure::NoAnswer(id.clone(), "CONNECT", error))?;
         let socket = OwnedFd::from(stream);
-        Ok(Self { id, socket, rest: Vec::new(), output: Vec::new(), sent: 0, receive_maximum })
+        let (rest, output) = (Vec::new(), Vec::new());
+        Ok(Self { id, socket, rest, output, sent: 0, receive_maximum, keep_alive_s })
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Reads once and hands over whole packets. True when there may be more to read.
+    /// Reads once and hands over whole packets, with what they may be answered into. True when there may be more to read.
+    ///
+    /// `scratch` bounds the size of a packet.
     pub(crate) fn read(
         &mut self,
         scratch: &mut [u8],
-        mut packet: impl FnMut(Frame<'_>, &mut Vec<u8>) -> Result<(), Failure>,
+        mut packet: impl FnMut(&str, Frame<'_>, &mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
         let left = self.rest.len();
-        if left == scratch.len() {
-            return Err(Failure::Malformed(self.id.clone(), DecodeError::TooLarge(left as u64, PACKET_MAX)));
-        }
         let count = match recv(&self.socket, &mut scratch[left..], RecvFlags::DONTWAIT) {
             Ok((0, _)) => return Err(Failure::Closed(self.id.clone())),
             Ok((count, _)) => count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(Errno::INTR) => return Ok(true),
             Err(error) => return Err(Failure::Socket(self.id.clone(), error)),
         };
+        let max = u32::try_from(scratch.len()).unwrap_or(PACKET_MAX);
         scratch[..left].copy_from_slice(&self.rest);
         let (bytes, mut at) = (&scratch[..left + count], 0);
         loop {
-            match codec::split(&bytes[at..], PACKET_MAX) {
+            match codec::split(&bytes[at..], max) {
                 Ok(Split::Whole { frame, len }) => {
-                    packet(frame, &mut self.output)?;
+                    packet(&self.id, frame, &mut self.output)?;
                     at += len;
                 }
                 Ok(Split::Partial { .. }) => break,
@@ -150,8 +156,8 @@ fn dial(broker: SocketAddr, source: u8) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// CONNECT and CONNACK. Returns the Receive Maximum.
-fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<u16, Failure> {
+/// CONNECT and CONNACK. Returns the Receive Maximum and the keep alive that holds.
+fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<(u16, u16), Failure> {
     let connect = Connect {
         version: hello.version,
         clean_start: true,
@@ -169,7 +175,8 @@ fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<u16, Failure> {
     let frame = Frame { first, body: &body };
     match codec::decode(frame, hello.version).map_err(|e| Failure::Malformed(hello.id.clone(), e))? {
         Packet::ConnAck(ConnAck { code: 0, properties, .. }) => {
-            Ok(properties.receive_maximum().map_or(u16::MAX, std::num::NonZeroU16::get))
+            let receive_maximum = properties.receive_maximum().map_or(u16::MAX, std::num::NonZeroU16::get);
+            Ok((receive_maximum, properties.server_keep_alive().unwrap_or(hello.keep_alive_s)))
         }
         Packet::ConnAck(refused) => Err(Failure::Refused(hello.id.clone(), refused.code)),
         other => Err(Failure::Unexpected(hello.id.clone(), other.packet_type())),

@@ -1,17 +1,21 @@
 //! Puts load on an MQTT broker, measures rate and latency, and checks that nothing was lost, repeated or reordered.
 //!
-//! One thread runs everything, so that publishers know what subscribers have: `run` is its loop, `client` a connection,
-//! `window` and `schedule` say what may be sent, `check` what went wrong, `proc` what the broker used meanwhile.
+//! One thread runs everything, so that publishers know what subscribers have: `run` is its loop and `client` a connection;
+//! `flow` knows all messages, `window` and `schedule` say what may be sent, `shape` and `stamp` what it looks like, `check`
+//! what went wrong, `proc` what the broker used meanwhile.
 
 mod args;
 mod check;
 mod client;
 mod clock;
+mod flow;
 mod idle;
 mod proc;
+mod progress;
 mod report;
 mod run;
 mod schedule;
+mod shape;
 mod stamp;
 mod window;
 
@@ -21,7 +25,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::process::ExitCode;
 
-/// Messages were lost, repeated or out of order.
+/// Messages were lost, repeated, out of order, altered or not acknowledged.
 const FAULTS: u8 = 1;
 /// The run could not be made.
 const FAILED: u8 = 2;
@@ -62,7 +66,7 @@ fn prepare(args: &Args) -> Result<(), String> {
         sched_setaffinity(None, &set).map_err(|error| format!("cannot run on processor {cpu}: {error}"))?;
     }
     if let Some(pid) = args.pid {
-        proc::Usage::of(pid).map_err(|error| format!("cannot look at process {pid}: {error}"))?;
+        proc::cpu_nanos(pid).map_err(|error| format!("cannot look at process {pid}: {error}"))?;
     }
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // What was there before goes on to hold if this fails.

@@ -1,36 +1,65 @@
-//! What the kernel says about the broker's process.
+//! What the kernel says about a process.
 
 use std::fs;
 use std::io;
 
-/// CPU time and memory of a process.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
-    /// On a processor, in all threads that live, in nanoseconds.
-    pub(crate) cpu_nanos: u64,
-    /// Resident memory in bytes.
-    pub(crate) resident: u64,
+/// The kernel's unit of time towards programs, `USER_HZ`: 100 per second on every Linux.
+const TICK_NANOS: u64 = 10_000_000;
+
+/// Time on a processor in all threads of a process, in nanoseconds.
+///
+/// # Errors
+/// No such process, or not allowed to look.
+pub(crate) fn cpu_nanos(pid: u32) -> io::Result<u64> {
+    if let Some(nanos) = on_processors(pid)? {
+        return Ok(nanos);
+    }
+    let ticks = ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?);
+    Ok(ticks.ok_or_else(|| io::Error::other("its stat cannot be read"))? * TICK_NANOS)
 }
 
-impl Usage {
-    /// Reads them.
-    ///
-    /// # Errors
-    /// No such process, or not allowed to look.
-    pub(crate) fn of(pid: u32) -> io::Result<Self> {
-        let mut cpu_nanos = 0;
-        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread may end meanwhile.
-            if let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) {
-                cpu_nanos += schedstat.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0);
-            }
-        }
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let kilobytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        Ok(Self { cpu_nanos, resident: kilobytes.unwrap_or(0) * 1_024 })
+/// Resident memory of a process in bytes: exact if we may look, else the kernel's cheap count, which may lag by some
+/// hundred kilobytes.
+///
+/// # Errors
+/// No such process.
+pub(crate) fn resident(pid: u32) -> io::Result<u64> {
+    let exact = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok();
+    if let Some(bytes) = exact.and_then(|text| kilobytes(&text, "Rss:")) {
+        return Ok(bytes);
     }
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    kilobytes(&status, "VmRSS:").ok_or_else(|| io::Error::other("its status cannot be read"))
+}
+
+/// What was used from one reading to another, where both succeeded.
+pub(crate) fn between(begun: Option<u64>, ended: Option<u64>) -> Option<u64> {
+    // A thread that ended meanwhile takes its time with it.
+    Some(ended?.saturating_sub(begun?))
+}
+
+/// Nanoseconds on a processor of all threads that live; `None` where the kernel does not count them.
+fn on_processors(pid: u32) -> io::Result<Option<u64>> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        sum += schedstat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok((sum > 0).then_some(sum))
+}
+
+/// User and system time in ticks, from the text of `/proc/PID/stat`.
+fn ticks(stat: &str) -> Option<u64> {
+    // The name, in parentheses, may hold spaces and parentheses itself.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+/// The bytes that a line of `name`, number and `kB` stands for.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1_024)
 }
 
 #[cfg(test)]
@@ -39,8 +68,26 @@ mod tests {
 
     #[test]
     fn our_own_process_uses_time_and_memory() {
-        let usage = Usage::of(std::process::id()).unwrap();
-        assert!(usage.resident > 100_000, "{usage:?}");
-        assert!(Usage::of(u32::MAX).is_err());
+        let pid = std::process::id();
+        assert!(resident(pid).unwrap() > 100_000);
+        let before = cpu_nanos(pid).unwrap();
+        // Until it shows, however coarse the count is.
+        while cpu_nanos(pid).unwrap() <= before {}
+        assert!(cpu_nanos(u32::MAX).is_err() && resident(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn time_is_read_past_any_name() {
+        let stat = "4711 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 20 30 40 50 60";
+        assert_eq!(ticks(stat), Some(20 + 30));
+        assert_eq!(ticks("4711 (name"), None);
+    }
+
+    #[test]
+    fn memory_is_read_by_name() {
+        let text = "VmPeak:\t  999 kB\nVmRSS:\t   12 kB\nThreads:\t3\n";
+        assert_eq!(kilobytes(text, "VmRSS:"), Some(12 * 1_024));
+        assert_eq!(kilobytes(text, "Threads:"), None);
+        assert_eq!(kilobytes(text, "Rss:"), None);
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
+    /// Open loop: messages that were due and could not be sent.
+    pub(crate) behind: u64,
     /// In nanoseconds.
     pub(crate) latencies: Histogram<u64>,
     pub(crate) faults: Faults,
@@ -43,14 +45,21 @@ impl Outcome {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut out = String::new();
-        let Faults { lost, duplicated, reordered } = self.faults;
         let _ = writeln!(out, "published    {:>14.0} /s", self.per_second(self.published));
+        if self.behind > 0 {
+            let _ = writeln!(
+                out,
+                "behind       {:>14} messages that were due and could not be sent",
+                self.behind
+            );
+        }
         let _ = writeln!(out, "delivered    {:>14.0} /s", self.per_second(self.delivered));
         for (name, quantile) in QUANTILES {
             let micros = float(self.latencies.value_at_quantile(quantile)) / 1e3;
             let _ = writeln!(out, "latency {name:<5}{micros:>14.1} us");
         }
-        let _ = writeln!(out, "lost {lost}, duplicated {duplicated}, reordered {reordered}");
+        let faults = self.faults.each().map(|(name, count)| format!("{name} {count}"));
+        let _ = writeln!(out, "{}", faults.join(", "));
         if let (Some(micros), Some(nanos)) = (self.micros_per_delivery(), self.broker_cpu_nanos) {
             let _ = writeln!(
                 out,
@@ -69,9 +78,8 @@ impl Outcome {
 
     /// For machines: one JSON object.
     pub(crate) fn json(&self, args: &Args) -> String {
-        let Faults { lost, duplicated, reordered } = self.faults;
         let mut out = format!(
-            "{{\"publishers\":{},\"subscribers\":{},\"topics\":{},\"qos\":{},\"payload\":{},\"seconds\":{:.3},\"published\":{},\"delivered\":{},\"published_per_s\":{:.1},\"delivered_per_s\":{:.1},\"lost\":{lost},\"duplicated\":{duplicated},\"reordered\":{reordered}",
+            "{{\"publishers\":{},\"subscribers\":{},\"topics\":{},\"qos\":{},\"payload\":{},\"seconds\":{:.3},\"published\":{},\"delivered\":{},\"behind\":{},\"published_per_s\":{:.1},\"delivered_per_s\":{:.1}",
             args.publishers,
             args.subscribers,
             args.topics,
@@ -80,9 +88,13 @@ impl Outcome {
             self.seconds,
             self.published,
             self.delivered,
+            self.behind,
             self.per_second(self.published),
             self.per_second(self.delivered),
         );
+        for (name, count) in self.faults.each() {
+            let _ = write!(out, ",\"{name}\":{count}");
+        }
         for (name, quantile) in QUANTILES {
             let micros = float(self.latencies.value_at_quantile(quantile)) / 1e3;
             let _ = write!(out, ",\"latency_{}_us\":{micros:.1}", name.replace('.', "_"));

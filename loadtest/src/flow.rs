@@ -1,0 +1,432 @@
+//! The messages of a run: what was published, what came of it, and what was wrong. No sockets, no clock.
+
+use crate::args::Args;
+use crate::check::{Arrival, Faults, Stream};
+use crate::client::Failure;
+use crate::shape::{Received, Shape};
+use crate::stamp::Stamp;
+use crate::window::Window;
+use hdrhistogram::Histogram;
+use pantala::codec::{self, Ack, DecodeError, Frame, Packet, PacketType, Version};
+use pantala::types::{PacketId, QoS};
+
+/// Latencies from a microsecond to a minute, to three digits.
+const LATENCY_MIN: u64 = 1_000;
+const LATENCY_MAX: u64 = 60_000_000_000;
+
+const PINGREQ: [u8; 2] = [0xc0, 0];
+
+/// All publishers and subscribers of a run. Connections are numbered: first publishers, then subscribers.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    qos: QoS,
+    version: Version,
+    topics: u16,
+    /// By topic.
+    shapes: Vec<Shape>,
+    publishers: Vec<Publisher>,
+    subscribers: Vec<Subscriber>,
+    /// In nanoseconds.
+    pub(crate) latencies: Histogram<u64>,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    /// Deliveries and acknowledgements: as long as it grows, something happens.
+    pub(crate) events: u64,
+    /// Pings without an answer.
+    pub(crate) pings: u64,
+    stray: u64,
+}
+
+#[derive(Debug)]
+struct Publisher {
+    window: Window,
+    acknowledged: Stream,
+    /// Deliveries and acknowledgements of each message.
+    lacks: u16,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    topic: u16,
+    /// By publisher of the topic.
+    streams: Vec<Stream>,
+}
+
+impl Flow {
+    /// With the topics below `prefix`.
+    pub(crate) fn new(args: &Args, prefix: &str) -> Self {
+        let (qos, version, topics) = (args.qos(), args.version(), args.topics);
+        let shape = |topic| Shape::new(&format!("{prefix}/{topic}"), qos, version, args.payload as usize);
+        let publisher = |number: u16| Publisher {
+            window: Window::default(),
+            acknowledged: Stream::default(),
+            lacks: args.subscribers_of(number % topics) + u16::from(qos != QoS::AtMostOnce),
+        };
+        let subscriber = |number: u16| {
+            let topic = number % topics;
+            let publishers = usize::from(args.publishers_of(topic));
+            Subscriber { topic, streams: std::iter::repeat_with(Stream::default).take(publishers).collect() }
+        };
+        Self {
+            qos,
+            version,
+            topics,
+            shapes: (0..topics).map(shape).collect(),
+            publishers: (0..args.publishers).map(publisher).collect(),
+            subscribers: (0..args.subscribers).map(subscriber).collect(),
+            latencies: latencies(),
+            published: 0,
+            delivered: 0,
+            events: 0,
+            pings: 0,
+            stray: 0,
+        }
+    }
+
+    /// What a connection subscribes to.
+    pub(crate) fn filter(&self, connection: usize) -> Option<&str> {
+        let subscriber = self.subscribers.get(connection.checked_sub(self.publishers.len())?)?;
+        Some(self.shapes[usize::from(subscriber.topic)].topic())
+    }
+
+    /// Publishes a message of a publisher that should have been sent at a time.
+    #[inline]
+    pub(crate) fn publish(&mut self, publisher: usize, intended: u64, out: &mut Vec<u8>) {
+        let number = u16::try_from(publisher).unwrap_or(u16::MAX);
+        let Publisher { window, lacks, .. } = &mut self.publishers[publisher];
+        let sequence = window.send(*lacks);
+        let stamp = Stamp { publisher: number, sequence, nanos: intended };
+        self.shapes[usize::from(number % self.topics)].append(Window::packet_id(sequence), stamp, out);
+        self.published += 1;
+    }
+
+    /// A publisher's messages on their way.
+    #[inline]
+    pub(crate) fn window(&self, publisher: usize) -> &Window {
+        &self.publishers[publisher].window
+    }
+
+    /// All publishers' messages on their way.
+    pub(crate) fn on_their_way(&self) -> usize {
+        self.publishers.iter().map(|publisher| publisher.window.len()).sum()
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn ping(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&PINGREQ);
+        self.pings += 1;
+    }
+
+    /// A packet came to a connection, whose name is `id`, at a time. It may be answered into `out`.
+    ///
+    /// # Errors
+    /// It is malformed, or not what a client may get.
+    #[inline]
+    pub(crate) fn packet(
+        &mut self,
+        connection: usize,
+        id: &str,
+        frame: Frame<'_>,
+        now: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        if frame.packet_type() == Some(PacketType::Publish) {
+            let subscriber = connection.checked_sub(self.publishers.len());
+            return self
+                .message(subscriber, frame, now, out)
+                .map_err(|error| Failure::Malformed(id.to_owned(), error));
+        }
+        self.control(connection, id, frame, out)
+    }
+
+    /// A message for a subscriber; `None` is a publisher, who has not asked for any.
+    #[inline]
+    fn message(
+        &mut self,
+        subscriber: Option<usize>,
+        frame: Frame<'_>,
+        now: u64,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let Some(subscriber) = subscriber.map(|number| &mut self.subscribers[number]) else {
+            self.stray += 1;
+            return Ok(());
+        };
+        let received = self.shapes[usize::from(subscriber.topic)].read(frame)?;
+        answer(received, out);
+        let known = |stamp: &Stamp| {
+            // Its topic is the subscriber's, and it was sent.
+            stamp.publisher % self.topics == subscriber.topic
+                && self
+                    .publishers
+                    .get(usize::from(stamp.publisher))
+                    .is_some_and(|publisher| stamp.sequence < publisher.window.sent())
+        };
+        let Some(stamp) = received.stamp.filter(known) else {
+            self.stray += 1;
+            return Ok(());
+        };
+        let window = &mut self.publishers[usize::from(stamp.publisher)].window;
+        match subscriber.streams[usize::from(stamp.publisher / self.topics)].arrived(stamp.sequence) {
+            Arrival::InTurn => window.progress(stamp.sequence),
+            // Most likely they are lost, and then the publisher must not wait for them. If not, they come late.
+            Arrival::Skipped(skipped) => {
+                skipped.chain([stamp.sequence]).for_each(|sequence| window.progress(sequence));
+            }
+            Arrival::Late => {}
+            Arrival::Again => return Ok(()),
+        }
+        self.delivered += 1;
+        self.events += 1;
+        self.latencies.saturating_record(now.saturating_sub(stamp.nanos));
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        connection: usize,
+        id: &str,
+        frame: Frame<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let packet =
+            codec::decode(frame, self.version).map_err(|error| Failure::Malformed(id.to_owned(), error))?;
+        match (packet, self.qos) {
+            (Packet::PubAck(ack), QoS::AtLeastOnce) | (Packet::PubComp(ack), QoS::ExactlyOnce) => {
+                self.acknowledged(connection, id, ack)?;
+            }
+            (Packet::PubRec(ack), QoS::ExactlyOnce) => {
+                accepted(id, ack)?;
+                put_ack(PacketType::PubRel, ack.packet_id, out);
+            }
+            (Packet::PubRel(ack), QoS::ExactlyOnce) => put_ack(PacketType::PubComp, ack.packet_id, out),
+            (Packet::PingResp, _) => self.pings = self.pings.saturating_sub(1),
+            (Packet::Disconnect(disconnect), _) => {
+                return Err(Failure::Disconnected(id.to_owned(), format!("{:?}", disconnect.reason)));
+            }
+            (other, _) => return Err(Failure::Unexpected(id.to_owned(), other.packet_type())),
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, connection: usize, id: &str, ack: Ack<'_>) -> Result<(), Failure> {
+        accepted(id, ack)?;
+        let Some(Publisher { window, acknowledged, .. }) = self.publishers.get_mut(connection) else {
+            self.stray += 1;
+            return Ok(());
+        };
+        let sequence = window.sequence_of(ack.packet_id.get());
+        if sequence >= window.sent() {
+            self.stray += 1;
+        } else if acknowledged.arrived(sequence) != Arrival::Again {
+            window.progress(sequence);
+            self.events += 1;
+        }
+        Ok(())
+    }
+
+    /// What is wrong, when nothing more comes.
+    pub(crate) fn faults(&self) -> Faults {
+        let mut faults = Faults { stray: self.stray, unacknowledged: self.pings, ..Faults::default() };
+        for subscriber in &self.subscribers {
+            let first = usize::from(subscriber.topic);
+            let publishers = self.publishers.iter().skip(first).step_by(usize::from(self.topics));
+            for (stream, publisher) in subscriber.streams.iter().zip(publishers) {
+                faults.add_deliveries(stream, publisher.window.sent());
+            }
+        }
+        if self.qos != QoS::AtMostOnce {
+            for Publisher { window, acknowledged, .. } in &self.publishers {
+                faults.add_acknowledgements(acknowledged, window.sent());
+            }
+        }
+        faults
+    }
+}
+
+/// A histogram for latencies.
+pub(crate) fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(LATENCY_MIN, LATENCY_MAX, 3).expect("bounds that hdrhistogram accepts")
+}
+
+/// Acknowledges a message.
+#[inline]
+fn answer(received: Received, out: &mut Vec<u8>) {
+    let packet = match received.qos {
+        QoS::AtMostOnce => return,
+        QoS::AtLeastOnce => PacketType::PubAck,
+        QoS::ExactlyOnce => PacketType::PubRec,
+    };
+    if let Some(packet_id) = received.packet_id {
+        put_ack(packet, packet_id, out);
+    }
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP in its short form, which all versions have.
+#[inline]
+fn put_ack(packet: PacketType, packet_id: PacketId, out: &mut Vec<u8>) {
+    let flags = if packet == PacketType::PubRel { 2 } else { 0 };
+    let [high, low] = packet_id.get().to_be_bytes();
+    out.extend_from_slice(&[(packet as u8) << 4 | flags, 2, high, low]);
+}
+
+/// 5.0: an acknowledgement may say that the message was not taken.
+fn accepted(id: &str, ack: Ack<'_>) -> Result<(), Failure> {
+    if ack.reason as u8 >= 0x80 {
+        return Err(Failure::NotPublished(id.to_owned(), ack.reason));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use pantala::codec::{Split, split};
+
+    /// Frames one after the other.
+    fn frames(mut bytes: &[u8]) -> Vec<Frame<'_>> {
+        let mut frames = Vec::new();
+        while !bytes.is_empty() {
+            let Ok(Split::Whole { frame, len }) = split(bytes, 1 << 20) else { panic!("{bytes:02x?}") };
+            frames.push(frame);
+            bytes = &bytes[len..];
+        }
+        frames
+    }
+
+    fn flow(arguments: &str) -> Flow {
+        let args = Args::parse_from(std::iter::once("pantala-load").chain(arguments.split_whitespace()));
+        Flow::new(&args, "t")
+    }
+
+    /// So many messages of each publisher, as the bytes it sends.
+    fn published(flow: &mut Flow, each: usize) -> Vec<Vec<u8>> {
+        let publishers = flow.publishers.len();
+        let publish = |publisher| {
+            let mut bytes = Vec::new();
+            (0..each).for_each(|n| flow.publish(publisher, n as u64, &mut bytes));
+            bytes
+        };
+        (0..publishers).map(publish).collect()
+    }
+
+    /// Hands frames to a connection and returns its answers.
+    fn give(flow: &mut Flow, connection: usize, frames: &[Frame<'_>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for frame in frames {
+            flow.packet(connection, "client", *frame, 1_000_000, &mut out).unwrap();
+        }
+        out
+    }
+
+    #[test]
+    fn what_everybody_gets_is_on_its_way_no_longer() {
+        let mut flow = flow("-p 4 -s 6 -t 2");
+        let sent = published(&mut flow, 3);
+        assert_eq!((flow.published, flow.on_their_way()), (12, 12));
+        // Publishers 0 and 2 and subscribers 0, 2 and 4 have topic 0, the others topic 1.
+        for subscriber in 0..6 {
+            assert_eq!(flow.filter(4 + subscriber), Some(["t/0", "t/1"][subscriber % 2]));
+            for publisher in [subscriber % 2, subscriber % 2 + 2] {
+                give(&mut flow, 4 + subscriber, &frames(&sent[publisher]));
+            }
+        }
+        assert_eq!((flow.delivered, flow.on_their_way()), (36, 0));
+        assert_eq!(flow.latencies.len(), 36);
+        assert!(!flow.faults().any());
+        assert_eq!(flow.filter(0), None);
+    }
+
+    #[test]
+    fn a_message_for_another_topic_or_that_nobody_sent_is_stray() {
+        let mut flow = flow("-p 2 -s 2 -t 2");
+        let sent = published(&mut flow, 1);
+        give(&mut flow, 3, &frames(&sent[0]));
+        give(&mut flow, 0, &frames(&sent[0]));
+        assert_eq!((flow.stray, flow.delivered), (2, 0));
+        let mut future = sent[0].clone();
+        let sequence_end = future.len() - 64 + 8;
+        future[sequence_end - 1] = 99;
+        give(&mut flow, 2, &frames(&future));
+        let mut unknown = sent[0].clone();
+        unknown[sequence_end - 8] = 0xff;
+        give(&mut flow, 2, &frames(&unknown));
+        assert_eq!(flow.faults(), Faults { stray: 4, lost: 2, ..Faults::default() });
+    }
+
+    #[test]
+    fn a_lost_message_does_not_hold_up_its_publisher() {
+        let mut flow = flow("");
+        let sent = published(&mut flow, 5);
+        let all = frames(&sent[0]);
+        give(&mut flow, 1, &[all[0], all[3]]);
+        assert_eq!(flow.window(0).len(), 1, "only the last one is still on its way");
+        assert_eq!(flow.faults().lost, 3);
+        give(&mut flow, 1, &[all[1], all[4], all[4]]);
+        let expected = Faults { lost: 1, reordered: 1, duplicated: 1, ..Faults::default() };
+        assert_eq!(flow.faults(), expected);
+        assert_eq!((flow.window(0).len(), flow.delivered), (0, 4));
+    }
+
+    #[test]
+    fn qos_1_is_delivered_and_acknowledged() {
+        let mut flow = flow("-q 1");
+        let sent = published(&mut flow, 3);
+        let acknowledgements = give(&mut flow, 1, &frames(&sent[0]));
+        assert_eq!(acknowledgements, [0x40, 2, 0, 1, 0x40, 2, 0, 2, 0x40, 2, 0, 3]);
+        assert_eq!((flow.delivered, flow.on_their_way(), flow.faults().unacknowledged), (3, 3, 3));
+        give(&mut flow, 0, &frames(&acknowledgements[..8]));
+        assert_eq!((flow.on_their_way(), flow.faults().unacknowledged), (1, 1));
+        give(&mut flow, 0, &frames(&acknowledgements[4..]));
+        assert_eq!(flow.on_their_way(), 0);
+        assert_eq!(flow.faults(), Faults { stray: 1, ..Faults::default() }, "one came twice");
+        give(&mut flow, 1, &frames(&[0x40, 2, 0, 1]));
+        assert_eq!(flow.faults().stray, 2, "a subscriber has nothing to be acknowledged");
+    }
+
+    #[test]
+    fn qos_2_goes_there_and_back_twice() {
+        let mut flow = flow("-q 2 -V 5");
+        let sent = published(&mut flow, 1);
+        assert_eq!(give(&mut flow, 1, &frames(&sent[0])), [0x50, 2, 0, 1]);
+        assert_eq!(give(&mut flow, 0, &frames(&[0x50, 2, 0, 1])), [0x62, 2, 0, 1]);
+        assert_eq!(flow.on_their_way(), 1);
+        assert_eq!(give(&mut flow, 1, &frames(&[0x62, 2, 0, 1])), [0x70, 2, 0, 1]);
+        assert_eq!(give(&mut flow, 0, &frames(&[0x70, 2, 0, 1])), []);
+        assert_eq!(flow.on_their_way(), 0);
+        assert!(!flow.faults().any());
+    }
+
+    #[test]
+    fn what_no_client_may_get_ends_the_run() {
+        let mut out = Vec::new();
+        for (arguments, bytes) in [
+            ("-q 1", &[0x50, 2, 0, 1][..]),
+            ("-q 0", &[0x40, 2, 0, 1]),
+            ("-q 2", &[0x40, 2, 0, 1]),
+            ("-q 1", &[0x40, 2, 0, 0]),
+            ("-q 1 -V 5", &[0x40, 3, 0, 1, 0x97]),
+            ("-q 2 -V 5", &[0x50, 3, 0, 1, 0x97]),
+            ("-V 5", &[0xe0, 1, 0x8b]),
+            ("", &[0x20, 2, 0, 0]),
+        ] {
+            let mut flow = flow(arguments);
+            flow.publish(0, 0, &mut out);
+            let result = flow.packet(0, "client", frames(bytes)[0], 0, &mut out);
+            assert!(result.is_err(), "{arguments} {bytes:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_ping_without_an_answer_is_unacknowledged() {
+        let (mut flow, mut out) = (flow(""), Vec::new());
+        flow.ping(&mut out);
+        flow.ping(&mut out);
+        assert_eq!(out, [0xc0, 0, 0xc0, 0]);
+        give(&mut flow, 0, &frames(&[0xd0, 0]));
+        assert_eq!(flow.faults().unacknowledged, 1);
+        give(&mut flow, 1, &frames(&[0xd0, 0, 0xd0, 0]));
+        assert_eq!(flow.faults().unacknowledged, 0);
+    }
+}
