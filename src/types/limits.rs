@@ -79,7 +79,7 @@ impl Default for Limits {
             queue_messages_max: 100_000,
             queue_bytes_max: 64 << 20,
             overflow: Overflow::DropNewest,
-            output_bytes_max: 1 << 20,
+            output_bytes_max: 4 << 20,
             retained_messages_max: 10_000_000,
             retained_bytes_max: 4 << 30,
             session_expiry_max: Some(Span::from_secs(7 * 86_400)),
