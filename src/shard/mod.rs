@@ -24,6 +24,8 @@ mod placement;
 mod read;
 mod report;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 pub use clock::Clock;
 pub use machine::Unsuitable;
