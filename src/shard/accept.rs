@@ -3,13 +3,12 @@
 use super::conn::{Conn, Phase};
 use super::journal::NoClient;
 use super::{Handed, Item, Shard, Token};
-use crate::codec::{Connect, DecodeError, Frame, PacketType, ReasonCode, Version};
+use crate::codec::{Connect, DecodeError, Frame, ReasonCode, Version};
 use crate::session::connect::{ClientId, Identity, refuse};
 use crate::types::{ConnKey, Now, ShardId, Span};
 use bytes::BytesMut;
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::sockopt::set_tcp_nodelay;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
@@ -64,7 +63,7 @@ impl Shard {
     }
 
     /// Out of descriptors or memory: the listener is left alone for a while, its connections wait in the kernel.
-    fn rest(&mut self, index: usize, cause: Errno) {
+    pub(super) fn rest(&mut self, index: usize, cause: Errno) {
         let until = self.world.now + BACK_OFF;
         let Some(listener) = self.listeners.get_mut(index) else { return };
         if listener.resting.is_none() {
@@ -108,8 +107,6 @@ impl Shard {
     }
 
     fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr) {
-        // Without it small messages wait for the peer's acknowledgement of the one before. Fails on sockets that are gone.
-        let _ = set_tcp_nodelay(&socket, true);
         self.world.traffic.accepted += 1;
         self.adopt(socket, peer);
     }
@@ -133,7 +130,7 @@ impl Shard {
     /// Takes over a connection that another shard accepted.
     pub(super) fn take_over(&mut self, handover: Handover) {
         let Handover { socket, peer, input } = handover;
-        if self.stopping.is_some() {
+        if self.stopping() {
             return;
         }
         if let Some(key) = self.adopt(socket, peer) {
@@ -143,10 +140,6 @@ impl Shard {
 
     /// Handles the first packet of a connection, `frame`, the first `len` of `bytes`. Returns how many bytes were used.
     pub(super) fn hello(&mut self, key: ConnKey, frame: Frame<'_>, len: usize, bytes: &[u8]) -> usize {
-        if frame.packet_type() != Some(PacketType::Connect) || frame.flags() != 0 {
-            self.refuse_connection(key, NoClient::NotConnect);
-            return bytes.len();
-        }
         let connect = match Connect::decode(frame.body) {
             Ok(connect) => connect,
             Err(error) => {

@@ -1,7 +1,8 @@
 //! One connection as its shard sees it: a socket, what was read and not understood yet, what waits to be sent.
 
-use crate::transport::Output;
+use crate::transport::{Output, Pool, Written};
 use crate::types::Now;
+use rustix::net::{Shutdown, shutdown};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -48,6 +49,8 @@ pub(super) struct Flags {
     pub(super) hangup: bool,
     /// Not read until its responses are taken.
     pub(super) paused: bool,
+    /// Writing failed. What was received before is read, then the connection ends.
+    pub(super) failed: bool,
 }
 
 impl Conn {
@@ -61,6 +64,29 @@ impl Conn {
             output: Output::default(),
             flags: Flags { writable: true, ..Flags::default() },
         }
+    }
+
+    /// Writes what the socket takes now. Returns how many bytes that was.
+    pub(super) fn write(&mut self, pool: &mut Pool) -> u64 {
+        if !self.flags.writable || self.output.is_empty() {
+            return 0;
+        }
+        let count = match self.output.write(&self.socket, pool) {
+            Ok(Written::All(count)) => count,
+            Ok(Written::Part(count)) => {
+                self.flags.writable = false;
+                count
+            }
+            Err(_) => {
+                self.output.clear(pool);
+                self.flags.writable = false;
+                self.flags.failed = true;
+                // So that reading comes to an end, whatever it was that failed.
+                let _ = shutdown(&self.socket, Shutdown::Both);
+                0
+            }
+        };
+        count as u64
     }
 
     /// The moment at which its phase ends by itself.

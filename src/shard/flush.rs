@@ -3,7 +3,6 @@
 
 use super::Shard;
 use super::conn::Phase;
-use crate::transport::Written;
 use crate::types::{ConnKey, Span};
 use rustix::net::{Shutdown, shutdown};
 
@@ -23,15 +22,9 @@ impl Shard {
     fn flush_conn(&mut self, key: ConnKey) {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         conn.flags.dirty = false;
-        if conn.flags.writable && !conn.output.is_empty() {
-            match conn.output.write(&conn.socket, &mut self.world.pool) {
-                Ok(Written::All(count)) => self.world.traffic.bytes_out += count as u64,
-                Ok(Written::Part(count)) => {
-                    self.world.traffic.bytes_out += count as u64;
-                    conn.flags.writable = false;
-                }
-                Err(_) => return self.end(key),
-            }
+        self.world.traffic.bytes_out += conn.write(&mut self.world.pool);
+        if conn.flags.failed {
+            return self.read_rest(key);
         }
         let waiting = conn.output.len();
         if conn.flags.paused && waiting <= self.world.output_bytes_max {
@@ -49,11 +42,25 @@ impl Shard {
         }
     }
 
+    /// Writing failed: what the peer sent before, perhaps its goodbye, is in the socket still.
+    fn read_rest(&mut self, key: ConnKey) {
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        if matches!(conn.phase, Phase::Closing(_) | Phase::Lingering(_)) {
+            return self.drop_conn(key);
+        }
+        conn.flags.hangup = true;
+        conn.flags.paused = false;
+        if !conn.flags.ready {
+            conn.flags.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
     /// Announces the end and waits for the peer's.
     fn linger(&mut self, key: ConnKey) {
         let deadline = self.world.now + LINGER;
         let Some(conn) = self.world.conns.get_mut(key) else { return };
-        if conn.flags.hangup || shutdown(&conn.socket, Shutdown::Write).is_err() {
+        if shutdown(&conn.socket, Shutdown::Write).is_err() {
             return self.drop_conn(key);
         }
         conn.phase = Phase::Lingering(deadline);
@@ -88,7 +95,6 @@ impl Shard {
     pub(super) fn drop_conn(&mut self, key: ConnKey) {
         if let Some(mut conn) = self.world.conns.remove(key) {
             conn.output.clear(&mut self.world.pool);
-            self.world.pool.give(conn.input);
         }
     }
 }

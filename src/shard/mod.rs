@@ -24,6 +24,8 @@ mod placement;
 mod read;
 mod report;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 pub use clock::Clock;
 pub use machine::Unsuitable;
@@ -44,13 +46,14 @@ use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use stop::Ending;
 
 /// How often the executor runs, busy or not: other tasks of the core wait no longer than this. A pass of it costs about
 /// ten system calls, which on a core with 10,000 idle connections would be most of the work if every wake paid for one.
 const YIELD_EVERY: Span = Span::from_millis(50);
 /// Messages taken from the links per turn.
 const LINK_BUDGET: usize = 4_096;
-/// Events taken from the epoll set per turn.
+/// Events taken from the epoll set at once.
 const EVENTS: usize = 1_024;
 
 /// What one shard says to another.
@@ -62,6 +65,8 @@ pub enum Item {
     Connection(Box<Handed>),
     /// What a shard counted, for the one that publishes `$SYS`.
     Report(Box<ShardReport>),
+    /// The broker stops, and the sender has said all that clients asked of it.
+    LastWord,
 }
 
 /// A connection on its way to the shard that owns its client.
@@ -105,6 +110,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,
+    shards: u16,
     engine: Engine,
     world: World,
     placement: Placement,
@@ -119,8 +125,7 @@ pub struct Shard {
     epoll: OwnedFd,
     clock: Clock,
     stop: Arc<Stop>,
-    /// Until when the outputs may drain, once the broker stops.
-    stopping: Option<Now>,
+    ending: Ending,
     reports: Reports,
     packet_bytes_max: u32,
     connect_bytes_max: u32,
@@ -182,6 +187,7 @@ impl Shard {
         let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
         Ok(Self {
             id,
+            shards,
             world: World {
                 conns: Slab::new(),
                 dirty: Vec::new(),
@@ -203,7 +209,7 @@ impl Shard {
             epoll,
             clock: plan.clock,
             stop: plan.stop,
-            stopping: None,
+            ending: Ending::default(),
             reports: Reports::new(id, shards, plan.sys_interval),
             packet_bytes_max: limits.packet_bytes_max,
             connect_bytes_max: limits.connect_bytes_max.min(limits.packet_bytes_max),
@@ -218,11 +224,7 @@ impl Shard {
         let mut yielded = self.clock.now();
         while !self.finished() {
             self.wait(&mut events);
-            self.world.now = self.clock.now();
-            for event in events.drain(..) {
-                self.event(Token::of(event.data), event.flags);
-            }
-            self.turn();
+            self.turn(self.clock.now(), &mut events);
             if self.world.now - yielded >= YIELD_EVERY {
                 yielded = self.world.now;
                 glommio::executor().yield_task_queue_now().await;
@@ -230,15 +232,21 @@ impl Shard {
         }
     }
 
-    fn turn(&mut self) {
+    /// One turn: everything that happened and everything that is due.
+    fn turn(&mut self, now: Now, events: &mut Vec<epoll::Event>) {
+        self.world.now = now;
+        for event in events.drain(..) {
+            self.event(Token::of(event.data), event.flags);
+        }
         self.hear();
         self.read_ready();
         self.expire();
         self.wake_listeners();
-        if self.engine.next_deadline().is_some_and(|at| at <= self.world.now) {
-            self.engine.tick(self.world.now, &mut self.world);
+        if self.engine_deadline().is_some_and(|at| at <= now) {
+            self.engine.tick(now, &mut self.world);
         }
         self.report();
+        self.go_on_stopping();
         self.engine.turn_end(&mut self.world);
         self.world.port.flush();
         self.flush();
@@ -277,6 +285,7 @@ impl Shard {
                 Item::Engine(message) => self.engine.peer(self.world.now, from, message, &mut self.world),
                 Item::Connection(handed) => self.take_over(handed.0),
                 Item::Report(report) => self.reports.heard(from, *report),
+                Item::LastWord => self.ending.last_words += 1,
             }
         }
         self.heard = heard;
@@ -284,28 +293,42 @@ impl Shard {
 
     /// Sleeps until something happens, unless something is left to do.
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
-        let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && !self.world.port.congested();
+        let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && self.reads();
         let asleep = !busy && self.world.port.prepare_sleep();
         let span = if asleep { self.sleep_span() } else { Span(0) };
+        self.poll(span, events);
+        if asleep {
+            self.world.port.awake();
+        }
+        // All that happened, before time passes for anybody: a client whose ping is here already is not silent.
+        while events.len() == events.capacity() {
+            events.reserve(EVENTS);
+            self.poll(Span(0), events);
+        }
+    }
+
+    /// Asks the kernel what happened, and waits so long until something does.
+    fn poll(&self, span: Span, events: &mut Vec<epoll::Event>) {
         let timeout = Timespec {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(0),
             tv_nsec: i64::try_from(span.0 % 1_000).unwrap_or(0) * 1_000_000,
         };
-        let events = rustix::buffer::spare_capacity(events);
         // It fails only when interrupted: there are no events then, and the next turn asks again.
-        let _ = epoll::wait(&self.epoll, events, Some(&timeout));
-        if asleep {
-            self.world.port.awake();
-        }
+        let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout));
+    }
+
+    /// When the engine is to be told the time. Not while clients are not read, who would all seem silent.
+    fn engine_deadline(&self) -> Option<Now> {
+        self.engine.next_deadline().filter(|_| self.reads())
     }
 
     fn sleep_span(&self) -> Span {
         let deadlines = [
-            self.engine.next_deadline(),
+            self.engine_deadline(),
             self.world.deadlines.next(),
             self.rested,
             self.reports.next(),
-            self.stopping,
+            self.ending.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min();
         next.map_or(YIELD_EVERY, |at| (at - self.clock.now()).min(YIELD_EVERY))

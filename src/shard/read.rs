@@ -7,12 +7,13 @@
 use super::Shard;
 use super::conn::Phase;
 use super::journal::NoClient;
-use crate::codec::{DecodeError, Frame, Split, split};
+use crate::codec::{DecodeError, Frame, PacketType, Split, split};
 use crate::types::ConnKey;
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+use tracing::debug;
 
 /// The scratch buffer, and so what one connection is read of per turn.
 pub(super) const SCRATCH: usize = 256 << 10;
@@ -22,6 +23,9 @@ const DIRECT_FROM: usize = 64 << 10;
 const DIRECT_FIRST: usize = 256 << 10;
 /// Responses that may wait beyond the bound of a connection's output before it is not read any more.
 const RESPONSES_BEYOND: usize = 64 << 10;
+
+/// The first byte of a CONNECT.
+const CONNECT: u8 = (PacketType::Connect as u8) << 4;
 
 /// What became of one read.
 enum Read {
@@ -39,8 +43,7 @@ impl Shard {
     /// Reads each connection that may have something, once; those that may have more stay in the list.
     pub(super) fn read_ready(&mut self) {
         for _ in 0..self.ready.len() {
-            // What cannot be passed on is left with the kernel, and so with the publishers.
-            if self.world.port.congested() {
+            if !self.reads() {
                 return;
             }
             let Some(key) = self.ready.pop_front() else { return };
@@ -68,6 +71,12 @@ impl Shard {
     pub(super) fn input(&mut self, key: ConnKey, bytes: &[u8]) {
         let used = self.packets(key, bytes);
         self.keep(key, &bytes[used..]);
+    }
+
+    /// Whether clients are read at the moment.
+    pub(super) fn reads(&self) -> bool {
+        // What cannot be passed on is left with the kernel, and so with the publishers.
+        !self.world.port.congested() && !self.draining()
     }
 
     /// True when there may be more to read.
@@ -101,7 +110,7 @@ impl Shard {
         };
         if left > 0 {
             scratch[..left].copy_from_slice(&conn.input);
-            self.world.pool.give(std::mem::take(&mut conn.input));
+            conn.input = Vec::new();
             conn.need = 0;
         }
         self.world.traffic.bytes_in += count as u64;
@@ -116,6 +125,11 @@ impl Shard {
             let Some(conn) = self.world.conns.get_mut(key) else { return bytes.len() };
             let max = match conn.phase {
                 Phase::Open => self.packet_bytes_max,
+                // Whatever it is may be long in coming.
+                Phase::Hello(_) if bytes.first().is_some_and(|&first| first != CONNECT) => {
+                    self.refuse_connection(key, NoClient::NotConnect);
+                    return bytes.len();
+                }
                 Phase::Hello(_) => self.connect_bytes_max,
                 // Nobody wants the rest.
                 Phase::Closing(_) | Phase::Lingering(_) => return bytes.len(),
@@ -165,8 +179,8 @@ impl Shard {
             conn.need = 0;
             return;
         }
-        conn.input = self.world.pool.take();
-        conn.input.extend_from_slice(rest);
+        // No more than it takes: this may be all that ever comes, and buffers of the pool can be large.
+        conn.input = rest.to_vec();
     }
 
     /// Reads a large packet into memory of its own, and no byte more.
@@ -245,9 +259,11 @@ impl Shard {
         }
     }
 
-    /// The socket was closed or failed.
-    pub(super) fn end(&mut self, key: ConnKey) {
-        if self.world.conns.get(key).is_some_and(|conn| conn.phase == Phase::Open) {
+    /// The socket was closed or failed, and all that it received is read.
+    fn end(&mut self, key: ConnKey) {
+        let Some(conn) = self.world.conns.get(key) else { return };
+        debug!(peer = %conn.peer, shard = self.id.0, "connection ended");
+        if conn.phase == Phase::Open {
             self.engine.lost(self.world.now, key, &mut self.world);
         }
         self.drop_conn(key);

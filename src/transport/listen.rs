@@ -1,7 +1,9 @@
 //! Listening sockets: one per shard and address, all on the same port. The kernel spreads connections over them.
 
 use rustix::io::Errno;
-use rustix::net::sockopt::{set_ipv6_v6only, set_socket_reuseaddr, set_socket_reuseport};
+use rustix::net::sockopt::{
+    set_ipv6_v6only, set_socket_keepalive, set_socket_reuseaddr, set_socket_reuseport, set_tcp_nodelay,
+};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, ipproto, listen, socket_with};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,6 +30,11 @@ pub fn open(address: SocketAddr, shards: usize) -> Result<(SocketAddr, Vec<Owned
 
 fn open_one(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let socket = bind_one(address, true)?;
+    // What the sockets that are accepted inherit. Otherwise small messages wait for the peer's acknowledgement of the ones
+    // before,
+    set_tcp_nodelay(&socket, true)?;
+    // and a client without keep alive whose machine is gone is never missed.
+    set_socket_keepalive(&socket, true)?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
 }
