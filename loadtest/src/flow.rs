@@ -39,6 +39,9 @@ pub(crate) struct Flow {
 
 #[derive(Debug)]
 struct Publisher {
+    topic: u16,
+    /// Among the publishers of its topic.
+    place: u16,
     window: Window,
     acknowledged: Stream,
     /// Deliveries and acknowledgements of each message.
@@ -58,6 +61,8 @@ impl Flow {
         let (qos, version, topics) = (args.qos(), args.version(), args.topics);
         let shape = |topic| Shape::new(&format!("{prefix}/{topic}"), qos, version, args.payload as usize);
         let publisher = |number: u16| Publisher {
+            topic: number % topics,
+            place: number / topics,
             window: Window::default(),
             acknowledged: Stream::default(),
             lacks: args.subscribers_of(number % topics) + u16::from(qos != QoS::AtMostOnce),
@@ -93,10 +98,10 @@ impl Flow {
     #[inline]
     pub(crate) fn publish(&mut self, publisher: usize, intended: u64, out: &mut Vec<u8>) {
         let number = u16::try_from(publisher).unwrap_or(u16::MAX);
-        let Publisher { window, lacks, .. } = &mut self.publishers[publisher];
+        let Publisher { topic, window, lacks, .. } = &mut self.publishers[publisher];
         let sequence = window.send(*lacks);
-        let stamp = Stamp { publisher: number, sequence, nanos: intended };
-        self.shapes[usize::from(number % self.topics)].append(Window::packet_id(sequence), stamp, out);
+        let stamp = Stamp::new(number, sequence, intended);
+        self.shapes[usize::from(*topic)].append(Window::packet_id(sequence), stamp, out);
         self.published += 1;
     }
 
@@ -154,24 +159,22 @@ impl Flow {
         };
         let received = self.shapes[usize::from(subscriber.topic)].read(frame)?;
         answer(received, out);
-        let known = |stamp: &Stamp| {
-            // Its topic is the subscriber's, and it was sent.
-            stamp.publisher % self.topics == subscriber.topic
-                && self
-                    .publishers
-                    .get(usize::from(stamp.publisher))
-                    .is_some_and(|publisher| stamp.sequence < publisher.window.sent())
-        };
-        let Some(stamp) = received.stamp.filter(known) else {
+        // It was sent, and to this topic.
+        let sent = received.stamp.and_then(|stamp| {
+            let publisher = self.publishers.get_mut(usize::from(stamp.publisher()))?;
+            let known = publisher.topic == subscriber.topic && stamp.sequence() < publisher.window.sent();
+            known.then_some((stamp, publisher))
+        });
+        let Some((stamp, Publisher { window, place, .. })) = sent else {
             self.stray += 1;
             return Ok(());
         };
-        let window = &mut self.publishers[usize::from(stamp.publisher)].window;
-        match subscriber.streams[usize::from(stamp.publisher / self.topics)].arrived(stamp.sequence) {
-            Arrival::InTurn => window.progress(stamp.sequence),
+        let sequence = stamp.sequence();
+        match subscriber.streams[usize::from(*place)].arrived(sequence) {
+            Arrival::InTurn => window.progress(sequence),
             // Most likely they are lost, and then the publisher must not wait for them. If not, they come late.
             Arrival::Skipped(skipped) => {
-                skipped.chain([stamp.sequence]).for_each(|sequence| window.progress(sequence));
+                skipped.chain([sequence]).for_each(|sequence| window.progress(sequence));
             }
             Arrival::Late => {}
             Arrival::Again => return Ok(()),

@@ -127,9 +127,12 @@ mod tests {
     use super::*;
     use pantala::codec::{Packet, Properties, PropertiesBuf, Property, Split, split};
 
-    const STAMP_SENT: Stamp = Stamp { publisher: 3, sequence: 77, nanos: 123 };
     const QOS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
     const VERSIONS: [Version; 3] = [Version::V31, Version::V311, Version::V5];
+
+    fn stamp() -> Stamp {
+        Stamp::new(3, 77, 123)
+    }
 
     fn whole(bytes: &[u8]) -> Frame<'_> {
         match split(bytes, 1 << 20).unwrap() {
@@ -146,7 +149,7 @@ mod tests {
 
     fn sent(shape: &Shape) -> Vec<u8> {
         let mut bytes = Vec::new();
-        shape.append(9, STAMP_SENT, &mut bytes);
+        shape.append(9, stamp(), &mut bytes);
         bytes
     }
 
@@ -166,9 +169,9 @@ mod tests {
             let expected = if shape.qos == QoS::AtMostOnce { None } else { Some(PacketId::new(9).unwrap()) };
             let received = changed(&shape, &sent(&shape), |publish| {
                 assert_eq!((publish.topic, publish.qos, publish.packet_id), ("a/topic", shape.qos, expected));
-                assert_eq!(Stamp::of(publish.payload), Some(STAMP_SENT));
+                assert_eq!(Stamp::of(publish.payload), Some(stamp()));
             });
-            assert_eq!(received, Received { qos: shape.qos, packet_id: expected, stamp: Some(STAMP_SENT) });
+            assert_eq!(received, Received { qos: shape.qos, packet_id: expected, stamp: Some(stamp()) });
         }
     }
 
@@ -202,17 +205,14 @@ mod tests {
             if shape.version.is_v5() {
                 let received =
                     changed(&shape, &sent(&shape), |publish| publish.properties = properties.as_properties());
-                assert_eq!(received.stamp, Some(STAMP_SENT));
+                assert_eq!(received.stamp, Some(stamp()));
             }
             if shape.qos != QoS::AtMostOnce {
-                assert_eq!(
-                    changed(&shape, &sent(&shape), |publish| publish.dup = true).stamp,
-                    Some(STAMP_SENT)
-                );
+                assert_eq!(changed(&shape, &sent(&shape), |publish| publish.dup = true).stamp, Some(stamp()));
             }
             assert_eq!(
                 changed(&shape, &sent(&shape), |publish| publish.properties = Properties::EMPTY).stamp,
-                Some(STAMP_SENT)
+                Some(stamp())
             );
         }
     }
@@ -221,7 +221,7 @@ mod tests {
     fn a_packet_id_of_0_is_malformed() {
         let shape = Shape::new("a/topic", QoS::AtLeastOnce, Version::V311, 16);
         let mut bytes = Vec::new();
-        shape.append(0, STAMP_SENT, &mut bytes);
+        shape.append(0, stamp(), &mut bytes);
         assert!(shape.read(whole(&bytes)).is_err());
     }
 }
