@@ -124,6 +124,7 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits) {
     let mut connect_timeout_ms = limits.connect_timeout.0;
     section.number("connect_timeout_ms", 1..=3_600_000, &mut connect_timeout_ms);
     limits.connect_timeout = Span::from_millis(connect_timeout_ms);
+    section.number("connections_max", 1..=u64::from(u32::MAX), &mut limits.connections_max);
     section.number("topic_levels_max", 1..=TOPIC_LEVELS_MAX, &mut limits.topic_levels_max);
     section.number("output_bytes_max", 4_096..=1 << 30, &mut limits.output_bytes_max);
     section.number("sessions_max", 1..=u64::from(u32::MAX), &mut limits.sessions_max);

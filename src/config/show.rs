@@ -35,6 +35,7 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         packet_bytes_max,
         connect_bytes_max,
         connect_timeout,
+        connections_max,
         topic_levels_max,
         subscriptions_max,
         inflight_max,
@@ -62,6 +63,7 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     number(f, "packet_bytes_max", packet_bytes_max)?;
     number(f, "connect_bytes_max", connect_bytes_max)?;
     number(f, "connect_timeout_ms", connect_timeout.0)?;
+    number(f, "connections_max", connections_max)?;
     number(f, "topic_levels_max", topic_levels_max)?;
     number(f, "output_bytes_max", output_bytes_max as u64)?;
     number(f, "sessions_max", sessions_max)?;

@@ -56,7 +56,19 @@ impl Shard {
                 }
                 Err(Errno::AGAIN) => return,
                 // The peer was gone before we came to it, or a signal came.
-                Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => {}
+                Err(
+                    Errno::INTR
+                    | Errno::CONNABORTED
+                    | Errno::PROTO
+                    | Errno::NETDOWN
+                    | Errno::NETUNREACH
+                    | Errno::HOSTDOWN
+                    | Errno::HOSTUNREACH
+                    | Errno::NOPROTOOPT
+                    | Errno::OPNOTSUPP
+                    | Errno::NONET
+                    | Errno::PERM,
+                ) => {}
                 Err(error) => return self.rest(index, error),
             }
         }
@@ -108,6 +120,10 @@ impl Shard {
 
     fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr) {
         self.world.traffic.accepted += 1;
+        if self.world.conns.len() >= self.connections_max {
+            self.world.traffic.refused += 1;
+            return self.world.journal.no_client(self.world.now, peer, NoClient::TooMany);
+        }
         self.adopt(socket, peer);
     }
 
@@ -118,8 +134,9 @@ impl Shard {
         let conn = self.world.conns.get(key)?;
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        if epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events).is_err() {
-            // Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.
+        if let Err(cause) = epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events) {
+            self.world.traffic.refused += 1;
+            self.world.journal.no_client(self.world.now, peer, NoClient::Unwatched(cause));
             self.drop_conn(key);
             return None;
         }

@@ -31,6 +31,8 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Bound of each connection's output.
     pub(super) output_bytes_max: usize,
+    /// What is kept of CONNECTs that are not whole.
+    pub(super) strangers_bytes: usize,
 }
 
 impl World {
@@ -55,9 +57,20 @@ impl World {
         }
     }
 
+    /// Keeps the beginning of a packet of `need` bytes, or nothing, until more comes. Returns what was kept before.
+    pub(super) fn keep_input(&mut self, key: ConnKey, input: Vec<u8>, need: usize) -> Vec<u8> {
+        let Some(conn) = self.conns.get_mut(key) else { return Vec::new() };
+        if matches!(conn.phase, Phase::Hello(_)) {
+            self.strangers_bytes = self.strangers_bytes + input.len() - conn.input.len();
+        }
+        conn.need = need;
+        std::mem::replace(&mut conn.input, input)
+    }
+
     /// Lets what is queued go out, for a bounded time, and then closes.
     pub(super) fn begin_close(&mut self, key: ConnKey) {
         let deadline = self.now + CLOSE_WITHIN;
+        self.keep_input(key, Vec::new(), 0);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
             self.deadlines.arm(deadline, key);

@@ -3,9 +3,12 @@
 
 use super::Shard;
 use super::conn::Phase;
+use super::journal::NoClient;
 use crate::types::{ConnKey, Span};
 use rustix::net::{Shutdown, shutdown};
 
+/// When to look again at a connection without CONNECT that was not read for a while.
+const GRACE: Span = Span::from_millis(100);
 /// How long a closed connection's peer may take to close its side.
 const LINGER: Span = Span::from_secs(1);
 
@@ -64,7 +67,6 @@ impl Shard {
             return self.drop_conn(key);
         }
         conn.phase = Phase::Lingering(deadline);
-        conn.need = 0;
         self.world.deadlines.arm(deadline, key);
         if !conn.flags.ready {
             // What came before is still to be thrown away.
@@ -83,7 +85,9 @@ impl Shard {
                 continue;
             }
             match conn.phase {
-                Phase::Hello(_) => self.refuse_connection(key, super::journal::NoClient::Timeout),
+                // It may have come in time.
+                Phase::Hello(_) if conn.flags.ready => self.world.deadlines.arm(self.world.now + GRACE, key),
+                Phase::Hello(_) => self.refuse_connection(key, NoClient::Timeout),
                 Phase::Closing(_) | Phase::Lingering(_) => self.drop_conn(key),
                 Phase::Open => {}
             }
@@ -93,6 +97,7 @@ impl Shard {
 
     /// Forgets a connection and closes its socket.
     pub(super) fn drop_conn(&mut self, key: ConnKey) {
+        self.world.keep_input(key, Vec::new(), 0);
         if let Some(mut conn) = self.world.conns.remove(key) {
             conn.output.clear(&mut self.world.pool);
         }

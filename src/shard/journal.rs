@@ -4,6 +4,7 @@
 use crate::codec::DecodeError;
 use crate::engine::{CloseReason, Note};
 use crate::types::{Now, ShardId, Span};
+use rustix::io::Errno;
 use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
@@ -26,18 +27,26 @@ impl Journal {
         Self { shard, since: Now(0), lines: 0, left_out: 0 }
     }
 
+    /// When to call [`Journal::settle`].
+    pub(super) fn deadline(&self) -> Option<Now> {
+        (self.left_out > 0).then(|| self.since + SECOND)
+    }
+
+    /// Tells how many lines were left out of a second that is over.
+    pub(super) fn settle(&mut self, now: Now) {
+        if now - self.since < SECOND {
+            return;
+        }
+        if self.left_out > 0 {
+            let (shard, lines) = (self.shard.0, self.left_out);
+            warn!(shard, lines, "left out of the log: too many in one second");
+        }
+        (self.since, self.lines, self.left_out) = (now, 0, 0);
+    }
+
     /// Whether another line fits into this second.
     fn admit(&mut self, now: Now) -> bool {
-        if now - self.since >= SECOND {
-            if self.left_out > 0 {
-                warn!(
-                    shard = self.shard.0,
-                    lines = self.left_out,
-                    "left out of the log: too many in one second"
-                );
-            }
-            (self.since, self.lines, self.left_out) = (now, 0, 0);
-        }
+        self.settle(now);
         let fits = self.lines < LINES_PER_SECOND;
         if fits {
             self.lines += 1
@@ -83,6 +92,13 @@ pub(super) enum NoClient {
     Timeout,
     #[error("first packet is not CONNECT [MQTT-3.1.0-1]")]
     NotConnect,
+    #[error("more connections on this core than [limits] connections_max")]
+    TooMany,
+    #[error("too many other connections have not finished their CONNECT")]
+    TooMuch,
+    /// Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.
+    #[error("cannot watch it: {0}")]
+    Unwatched(Errno),
     #[error(transparent)]
     Malformed(DecodeError),
 }

@@ -127,9 +127,12 @@ pub struct Shard {
     stop: Arc<Stop>,
     ending: Ending,
     reports: Reports,
+    /// The engine is to be told the time, once so many of those in `ready` are read.
+    unread: Option<usize>,
     packet_bytes_max: u32,
     connect_bytes_max: u32,
     connect_timeout: Span,
+    connections_max: usize,
 }
 
 /// What an event of the epoll set is about.
@@ -198,6 +201,7 @@ impl Shard {
                 traffic: Traffic::default(),
                 now: Now(0),
                 output_bytes_max: limits.output_bytes_max,
+                strangers_bytes: 0,
             },
             placement: Placement::new(seed, shards),
             listeners: plan.listeners.into_iter().map(Listener::new).collect(),
@@ -214,6 +218,8 @@ impl Shard {
             packet_bytes_max: limits.packet_bytes_max,
             connect_bytes_max: limits.connect_bytes_max.min(limits.packet_bytes_max),
             connect_timeout: limits.connect_timeout,
+            connections_max: limits.connections_max as usize,
+            unread: None,
             engine: Engine::new(Setup { shard: id, shards, limits: plan.limits, seed }),
         })
     }
@@ -242,15 +248,26 @@ impl Shard {
         self.read_ready();
         self.expire();
         self.wake_listeners();
-        if self.engine_deadline().is_some_and(|at| at <= now) {
-            self.engine.tick(now, &mut self.world);
-        }
+        self.tick();
+        self.world.journal.settle(now);
         self.report();
         self.go_on_stopping();
         self.engine.turn_end(&mut self.world);
         self.world.port.flush();
         self.flush();
         self.world.port.flush();
+    }
+
+    /// Tells the engine the time if it is due, and once everybody is read who has sent something since: a client whose ping
+    /// is here already is not silent.
+    fn tick(&mut self) {
+        if self.engine_deadline().is_none_or(|at| at > self.world.now) {
+            return;
+        }
+        if *self.unread.get_or_insert(self.ready.len()) == 0 {
+            self.unread = None;
+            self.engine.tick(self.world.now, &mut self.world);
+        }
     }
 
     fn event(&mut self, token: Token, flags: epoll::EventFlags) {
@@ -300,7 +317,7 @@ impl Shard {
         if asleep {
             self.world.port.awake();
         }
-        // All that happened, before time passes for anybody: a client whose ping is here already is not silent.
+        // All that happened, before time passes for anybody.
         while events.len() == events.capacity() {
             events.reserve(EVENTS);
             self.poll(Span(0), events);
@@ -329,6 +346,7 @@ impl Shard {
             self.rested,
             self.reports.next(),
             self.ending.deadline(),
+            self.world.journal.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min();
         next.map_or(YIELD_EVERY, |at| (at - self.clock.now()).min(YIELD_EVERY))

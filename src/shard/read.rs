@@ -7,7 +7,7 @@
 use super::Shard;
 use super::conn::Phase;
 use super::journal::NoClient;
-use crate::codec::{DecodeError, Frame, PacketType, Split, split};
+use crate::codec::{DecodeError, PacketType, Split, split};
 use crate::types::ConnKey;
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -17,6 +17,11 @@ use tracing::debug;
 
 /// The scratch buffer, and so what one connection is read of per turn.
 pub(super) const SCRATCH: usize = 256 << 10;
+/// What all connections are read of per turn, or one more. Who is left over comes first in the next turn.
+const PER_TURN: u64 = 1 << 20;
+/// What all connections of a core that have not finished their CONNECT may make it keep. Nearly all send it in one piece,
+/// of which nothing is kept.
+pub(super) const STRANGERS_BYTES_MAX: usize = 64 << 20;
 /// Packets of at least this size are read into memory of their own.
 const DIRECT_FROM: usize = 64 << 10;
 /// Memory for a large packet grows by this at first and then doubles, so that a length alone costs nobody memory.
@@ -42,11 +47,13 @@ enum Read {
 impl Shard {
     /// Reads each connection that may have something, once; those that may have more stay in the list.
     pub(super) fn read_ready(&mut self) {
+        let enough = self.world.traffic.bytes_in + PER_TURN;
         for _ in 0..self.ready.len() {
-            if !self.reads() {
+            if !self.reads() || self.world.traffic.bytes_in >= enough {
                 return;
             }
             let Some(key) = self.ready.pop_front() else { return };
+            self.unread = self.unread.map(|left| left.saturating_sub(1));
             let Some(conn) = self.world.conns.get_mut(key) else { continue };
             if conn.output.len() > self.world.output_bytes_max + RESPONSES_BEYOND {
                 conn.flags.paused = true;
@@ -54,6 +61,8 @@ impl Shard {
                 continue;
             }
             let more = match conn.phase {
+                // What still comes is for later, when all is sent.
+                Phase::Closing(_) => false,
                 Phase::Lingering(_) => self.discard(key),
                 _ if conn.need >= DIRECT_FROM => self.read_direct(key),
                 _ => self.read_scratch(key),
@@ -65,12 +74,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// Handles bytes that another shard read.
-    pub(super) fn input(&mut self, key: ConnKey, bytes: &[u8]) {
-        let used = self.packets(key, bytes);
-        self.keep(key, &bytes[used..]);
     }
 
     /// Whether clients are read at the moment.
@@ -108,31 +111,30 @@ impl Shard {
             Err(Errno::INTR) => return Read::Some { len: 0, more: true },
             Err(_) => return Read::End,
         };
+        let hangup = conn.flags.hangup;
         if left > 0 {
             scratch[..left].copy_from_slice(&conn.input);
-            conn.input = Vec::new();
-            conn.need = 0;
+            self.world.keep_input(key, Vec::new(), 0);
         }
         self.world.traffic.bytes_in += count as u64;
         let len = left + count;
-        Read::Some { len, more: len == scratch.len() || conn.flags.hangup }
+        Read::Some { len, more: len == scratch.len() || hangup }
     }
 
-    /// Hands whole packets to the engine. Returns how many bytes they took.
-    fn packets(&mut self, key: ConnKey, bytes: &[u8]) -> usize {
+    /// Hands whole packets to the engine, and keeps the rest.
+    pub(super) fn input(&mut self, key: ConnKey, bytes: &[u8]) {
         let mut at = 0;
         loop {
-            let Some(conn) = self.world.conns.get_mut(key) else { return bytes.len() };
+            let Some(conn) = self.world.conns.get(key) else { return };
             let max = match conn.phase {
                 Phase::Open => self.packet_bytes_max,
                 // Whatever it is may be long in coming.
                 Phase::Hello(_) if bytes.first().is_some_and(|&first| first != CONNECT) => {
-                    self.refuse_connection(key, NoClient::NotConnect);
-                    return bytes.len();
+                    return self.refuse_connection(key, NoClient::NotConnect);
                 }
                 Phase::Hello(_) => self.connect_bytes_max,
                 // Nobody wants the rest.
-                Phase::Closing(_) | Phase::Lingering(_) => return bytes.len(),
+                Phase::Closing(_) | Phase::Lingering(_) => return,
             };
             match split(&bytes[at..], max) {
                 Ok(Split::Whole { frame, len }) => {
@@ -143,14 +145,24 @@ impl Shard {
                     self.open_packets(key, bytes, &mut at);
                 }
                 Ok(Split::Partial { need }) => {
-                    conn.need = if at < bytes.len() { need } else { 0 };
-                    return at;
+                    if at < bytes.len() {
+                        // No more than it takes: this may be all that ever comes, and buffers of the pool can be large.
+                        self.world.keep_input(key, bytes[at..].to_vec(), need);
+                        self.bound_strangers(key);
+                    }
+                    return;
                 }
-                Err(error) => {
-                    self.malformed(key, error);
-                    return bytes.len();
-                }
+                Err(error) => return self.malformed(key, error),
             }
+        }
+    }
+
+    /// Ends a connection whose unfinished CONNECT is too much together with all others.
+    fn bound_strangers(&mut self, key: ConnKey) {
+        if self.world.strangers_bytes > STRANGERS_BYTES_MAX
+            && self.world.conns.get(key).is_some_and(|conn| matches!(conn.phase, Phase::Hello(_)))
+        {
+            self.refuse_connection(key, NoClient::TooMuch);
         }
     }
 
@@ -172,75 +184,52 @@ impl Shard {
         }
     }
 
-    /// Keeps the beginning of a packet until the rest comes.
-    fn keep(&mut self, key: ConnKey, rest: &[u8]) {
-        let Some(conn) = self.world.conns.get_mut(key) else { return };
-        if rest.is_empty() {
-            conn.need = 0;
-            return;
-        }
-        // No more than it takes: this may be all that ever comes, and buffers of the pool can be large.
-        conn.input = rest.to_vec();
-    }
-
-    /// Reads a large packet into memory of its own, and no byte more.
+    /// Reads a large packet into memory of its own, and no byte more. True when there may be more to read.
     fn read_direct(&mut self, key: ConnKey) -> bool {
         let Some(conn) = self.world.conns.get_mut(key) else { return false };
         let missing = conn.need - conn.input.len();
         if conn.input.capacity() == conn.input.len() {
             conn.input.reserve_exact(missing.min(conn.input.len().max(DIRECT_FIRST)));
         }
-        let room = conn.input.capacity() - conn.input.len();
-        if room > missing {
+        let mut room = conn.input.capacity() - conn.input.len();
+        let read = if room <= missing {
+            recv(&conn.socket, spare_capacity(&mut conn.input), RecvFlags::DONTWAIT).map(|(_, count)| count)
+        } else {
             // The allocator gave more than was asked for: what follows the packet must not get into its memory.
-            return self.read_limited(key, missing);
-        }
-        match recv(&conn.socket, spare_capacity(&mut conn.input), RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => self.end(key),
-            Ok((_, count)) => {
-                self.world.traffic.bytes_in += count as u64;
+            room = missing.min(self.scratch.len());
+            let read = recv(&conn.socket, &mut self.scratch[..room], RecvFlags::DONTWAIT);
+            read.map(|(count, _)| count)
+                .inspect(|&count| conn.input.extend_from_slice(&self.scratch[..count]))
+        };
+        match read {
+            Ok(count @ 1..) => {
                 let more = count == room || conn.flags.hangup;
-                return self.direct_progress(key) || more;
+                self.world.traffic.bytes_in += count as u64;
+                return self.direct_progress(key, count) || more;
             }
             Err(Errno::AGAIN) => {}
             Err(Errno::INTR) => return true,
-            Err(_) => self.end(key),
+            Ok(_) | Err(_) => self.end(key),
         }
         false
     }
 
-    /// The same through the scratch buffer.
-    fn read_limited(&mut self, key: ConnKey, missing: usize) -> bool {
+    /// Hands a large packet over once it is whole, `count` bytes later. True when it was.
+    fn direct_progress(&mut self, key: ConnKey, count: usize) -> bool {
         let Some(conn) = self.world.conns.get_mut(key) else { return false };
-        let room = missing.min(self.scratch.len());
-        match recv(&conn.socket, &mut self.scratch[..room], RecvFlags::DONTWAIT) {
-            Ok((0, _)) => self.end(key),
-            Ok((count, _)) => {
-                conn.input.extend_from_slice(&self.scratch[..count]);
-                self.world.traffic.bytes_in += count as u64;
-                let more = count == room || conn.flags.hangup;
-                return self.direct_progress(key) || more;
-            }
-            Err(Errno::AGAIN) => {}
-            Err(Errno::INTR) => return true,
-            Err(_) => self.end(key),
+        let stranger = conn.phase != Phase::Open;
+        if stranger {
+            self.world.strangers_bytes += count;
         }
-        false
-    }
-
-    /// Hands a large packet over once it is whole. True when it was.
-    fn direct_progress(&mut self, key: ConnKey) -> bool {
-        let Some(conn) = self.world.conns.get_mut(key) else { return false };
         if conn.input.len() < conn.need {
+            self.bound_strangers(key);
             return false;
         }
-        conn.need = 0;
-        let packet = Bytes::from(std::mem::take(&mut conn.input));
-        if conn.phase != Phase::Open {
+        let packet = Bytes::from(self.world.keep_input(key, Vec::new(), 0));
+        if stranger {
             self.input(key, &packet);
         } else if let Ok(Split::Whole { frame, .. }) = split(&packet, self.packet_bytes_max) {
-            let Frame { first, body } = frame;
-            self.engine.packet(self.world.now, key, Frame { first, body }, Some(&packet), &mut self.world);
+            self.engine.packet(self.world.now, key, frame, Some(&packet), &mut self.world);
         }
         true
     }

@@ -36,6 +36,8 @@ pub struct Limits {
     pub connect_bytes_max: u32,
     /// Time for a connection to send its whole CONNECT; then it is closed.
     pub connect_timeout: Span,
+    /// Connections on one core; at the bound a new one is closed at once.
+    pub connections_max: u32,
     /// Levels in a topic name or filter; a deeper one is refused like an invalid one.
     pub topic_levels_max: u16,
     /// Subscriptions of one session; more are refused with 0x97 (0x80 in 3.1.1).
@@ -72,6 +74,7 @@ impl Default for Limits {
             packet_bytes_max: 16 << 20,
             connect_bytes_max: 256 << 10,
             connect_timeout: Span::from_secs(10),
+            connections_max: 1_000_000,
             topic_levels_max: 128,
             subscriptions_max: 100_000,
             inflight_max: 1_024,

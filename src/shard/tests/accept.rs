@@ -34,6 +34,17 @@ fn a_listener_rests_when_descriptors_run_out_and_comes_back() {
 }
 
 #[test]
+fn connections_above_the_bound_are_closed_at_once_and_leave_room_when_they_end() {
+    let mut rig = Rig::new(1, &Limits { connections_max: 3, ..Limits::default() });
+    let mut clients: Vec<_> = (0..3).map(|n| rig.client(&format!("c{n}"))).collect();
+    let mut late = rig.dial();
+    rig.expect_end(&mut late, b"");
+    clients.pop();
+    rig.until("there is room", |rig| rig.connections() == 2);
+    rig.client("in time");
+}
+
+#[test]
 fn connections_that_are_gone_before_they_are_accepted_do_no_harm() {
     let mut rig = Rig::new(1, &Limits::default());
     (0..100).for_each(|_| rig.dial().vanish());

@@ -3,7 +3,7 @@
 use super::rig::*;
 use crate::engine::Effects;
 use crate::shard::read::SCRATCH;
-use crate::types::Limits;
+use crate::types::{Limits, Span};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 
 const OUTPUT: usize = 64 << 10;
@@ -172,6 +172,46 @@ fn a_publisher_waits_while_another_shard_lags_and_nothing_is_lost() {
         seen == message * 4_000
     });
     assert_eq!(numbers(&subscriber.got, message, 8_000), (1..=4_000).collect::<Vec<u32>>());
+}
+
+#[test]
+fn a_ping_that_is_here_counts_even_if_it_is_not_read_yet() {
+    let mut rig = Rig::with_links(2, &Limits::default(), 1);
+    let (publisher, quiet) = (rig.id_on(0), format!("{}0", rig.id_on(0)));
+    let quiet = (0..).map(|n| format!("{quiet}{n}")).find(|id| rig.owner(id) == 0).expect("there is one");
+    let (mut publisher, mut quiet) = (rig.client(&publisher), rig.client(&quiet));
+    let _subscriber = rig.subscriber(&rig.id_on(1), "t", 0);
+    rig.stalled = vec![1];
+    rig.until("the link is full", |rig| {
+        publisher.send(&publish("t", &[0; 8_000]));
+        rig.shards[0].world.port.congested()
+    });
+    quiet.send(&PINGREQ);
+    // Three times the keep alive.
+    rig.pass(Span::from_secs(180));
+    rig.stalled.clear();
+    rig.expect(&mut quiet, &PINGRESP);
+    rig.settle();
+    quiet.send(&PINGREQ);
+    rig.expect(&mut quiet, &PINGRESP);
+}
+
+#[test]
+fn a_turn_reads_a_bounded_part_of_what_all_clients_send() {
+    let mut rig = Rig::new(1, &Limits::default());
+    let mut clients: Vec<_> = (0..40).map(|n| rig.client(&format!("c{n}"))).collect();
+    let flood: Vec<u8> = (0..1_000).flat_map(|n| publish("t", &numbered(n, 50))).collect();
+    clients.iter_mut().for_each(|client| client.send(&[&flood[..], &PINGREQ].concat()));
+    let mut before = rig.shards[0].world.traffic.bytes_in;
+    rig.until("all is read", |rig| {
+        let read = rig.shards[0].world.traffic.bytes_in - before;
+        assert!(read <= (1 << 20) + SCRATCH as u64, "{read} bytes in one turn");
+        before += read;
+        clients.iter_mut().all(|client| {
+            client.run();
+            client.got == PINGRESP
+        })
+    });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! From an accepted socket to a client on its own shard.
 
 use super::rig::*;
+use crate::shard::read::STRANGERS_BYTES_MAX;
 use crate::types::{Limits, Span};
 
 /// CONNECT with a user name and a password of that many bytes each.
@@ -115,6 +116,63 @@ fn a_connection_without_a_whole_connect_is_closed_in_time() {
     drop(silent);
     rig.pass(Span::from_secs(2));
     assert_eq!(rig.connections(), 1);
+}
+
+#[test]
+fn unfinished_connects_together_are_bounded() {
+    let mut rig = Rig::new(1, &Limits::default());
+    let mut bystander = rig.client("bystander");
+    let unfinished = &connect_with("x", 65_535)[..130_000];
+    let mut strangers = Vec::new();
+    let held = |rig: &Rig| rig.shards[0].world.strangers_bytes;
+    rig.until("one is closed", |rig| {
+        let mut stranger = rig.dial();
+        stranger.send(unfinished);
+        rig.sent(&mut stranger);
+        strangers.push(stranger);
+        assert!(held(rig) <= STRANGERS_BYTES_MAX + unfinished.len(), "what is kept is bounded");
+        strangers.iter_mut().any(|stranger| {
+            stranger.run();
+            stranger.closed
+        })
+    });
+    assert!(strangers.len() > STRANGERS_BYTES_MAX / unfinished.len(), "not before the bound");
+    bystander.send(&PINGREQ);
+    rig.expect(&mut bystander, &PINGRESP);
+    // Some finish, some give up, the rest is late.
+    for stranger in strangers.iter_mut().take(20).filter(|stranger| !stranger.closed) {
+        stranger.send(&connect_with("x", 65_535)[130_000..]);
+    }
+    strangers.truncate(300);
+    rig.settle();
+    rig.pass(Span::from_secs(20));
+    assert_eq!(held(&rig), 0);
+}
+
+#[test]
+fn who_was_not_read_while_a_shard_lagged_is_not_late() {
+    let limits = Limits { connect_timeout: Span::from_secs(1), ..Limits::default() };
+    let mut rig = Rig::with_links(2, &limits, 1);
+    let (publisher, waiting) = (rig.id_on(0), rig.id_on(0));
+    let mut publisher = rig.client(&publisher);
+    let _subscriber = rig.subscriber(&rig.id_on(1), "t", 0);
+    // Dialled while all run, so that it is accepted.
+    let (mut a, mut b) = (rig.dial(), rig.dial());
+    rig.settle();
+    rig.stalled = vec![1];
+    rig.until("the link is full", |rig| {
+        publisher.send(&publish("t", &[0; 8_000]));
+        rig.shards[0].world.port.congested()
+    });
+    a.send(&connect(&waiting));
+    b.send(&connect(&waiting));
+    rig.pass(Span::from_secs(10));
+    rig.stalled.clear();
+    rig.until("one has taken over from the other", |_| {
+        a.run();
+        b.run();
+        a.got.starts_with(&CONNACK) && b.got.starts_with(&CONNACK)
+    });
 }
 
 #[test]
