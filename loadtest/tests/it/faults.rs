@@ -107,9 +107,10 @@ fn a_message_that_was_kept_is_stray() {
 
 #[test]
 fn a_missing_acknowledgement_is_found() {
+    // In the middle it holds up its publisher, and then the broker.
     found(&run(PubAck, NTH, What::Lose, &format!("{HASTY} -q 1")), &["unacknowledged 1"]);
-    found(&run(PubComp, NTH, What::Lose, &format!("{HASTY} -q 2 -V 5")), &["unacknowledged 1"]);
-    found(&run(PubRec, NTH, What::Lose, &format!("{HASTY} -q 2")), &["unacknowledged 1"]);
+    found(&run(PubComp, 300, What::Lose, &format!("{HASTY} -q 2 -V 5")), &["unacknowledged 1"]);
+    found(&run(PubRec, 300, What::Lose, &format!("{HASTY} -q 2")), &["unacknowledged 1"]);
     found(&run(PingResp, 1, What::Lose, HASTY), &["unacknowledged 1"]);
 }
 

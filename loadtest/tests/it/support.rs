@@ -12,8 +12,9 @@ use tempfile::TempDir;
 /// How long a broker may take to start. A bound for what never comes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Loses nothing that the load generator sends; everything else is as mosquitto comes.
-const SETTINGS: &str = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n";
+/// Lets everybody in, loses nothing that the load generator sends, and does not wait for more to send.
+const SETTINGS: &str =
+    "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\nset_tcp_nodelay true\n";
 
 /// Pantala with two shards, in this process.
 pub(crate) struct Pantala {
