@@ -155,3 +155,82 @@ impl IdleOutcome {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::latencies;
+    use clap::Parser;
+
+    fn outcome() -> Outcome {
+        let mut latencies = latencies();
+        (1..=100).for_each(|micros| latencies.record(micros * 1_000).unwrap());
+        Outcome {
+            seconds: 2.0,
+            published: 1_000,
+            delivered: 4_000,
+            behind: 7,
+            latencies,
+            faults: Faults { lost: 1, duplicated: 2, reordered: 3, unacknowledged: 4, stray: 5 },
+            broker_cpu_nanos: Some(1_000_000_000),
+            broker_resident: Some(3 << 20),
+            own_cpu_nanos: Some(200_000_000),
+        }
+    }
+
+    #[test]
+    fn people_read_rates_latencies_faults_and_what_the_broker_used() {
+        let expected = "\
+published               500 /s
+behind                    7 messages that were due and could not be sent
+delivered              2000 /s
+latency p50            50.2 us
+latency p99            99.3 us
+latency p99.9         100.4 us
+latency max           100.4 us
+lost 1, duplicated 2, reordered 3, unacknowledged 4, stray 5
+broker CPU          250.000 us per delivered message, 50 % of a core
+broker memory           3.0 MiB
+own CPU                  10 % of a core
+";
+        assert_eq!(outcome().text(), expected);
+    }
+
+    #[test]
+    fn machines_read_the_same() {
+        let args = Args::parse_from(["pantala-load", "-p", "2", "-s", "8", "-t", "2", "-q", "1"]);
+        let expected = "{\"publishers\":2,\"subscribers\":8,\"topics\":2,\"qos\":1,\"payload\":64,\"seconds\":2.000,\
+            \"published\":1000,\"delivered\":4000,\"behind\":7,\"published_per_s\":500.0,\"delivered_per_s\":2000.0,\
+            \"lost\":1,\"duplicated\":2,\"reordered\":3,\"unacknowledged\":4,\"stray\":5,\
+            \"latency_p50_us\":50.2,\"latency_p99_us\":99.3,\"latency_p99_9_us\":100.4,\"latency_max_us\":100.4,\
+            \"broker_cpu_us_per_delivery\":250.0000,\"broker_cpu_cores\":0.500,\"own_cpu_cores\":0.100,\
+            \"broker_resident_bytes\":3145728}\n";
+        assert_eq!(outcome().json(&args), expected);
+    }
+
+    #[test]
+    fn without_a_process_or_a_delivery_there_is_nothing_to_divide() {
+        let nothing = Outcome { delivered: 0, broker_resident: None, own_cpu_nanos: None, ..outcome() };
+        assert!(!nothing.text().contains("broker CPU"));
+        let args = Args::parse_from(["pantala-load"]);
+        assert!(!nothing.json(&args).contains("NaN") && !nothing.json(&args).contains("inf"));
+    }
+
+    #[test]
+    fn an_idle_connection_has_its_share_of_memory_and_time() {
+        let idle = IdleOutcome {
+            connections: 1_000,
+            seconds: 10.0,
+            resident_before: Some(5_000_000),
+            resident_after: Some(6_500_000),
+            cpu_nanos: Some(20_000_000),
+        };
+        let expected =
+            "{\"idle\":1000,\"seconds\":10.000,\"bytes_per_connection\":1500,\"broker_cpu_percent\":0.200}\n";
+        assert_eq!(idle.json(), expected);
+        let expected = "1000 idle connections for 10 s\nbroker memory          1500 bytes for each\nbroker CPU             0.20 % of a core\n";
+        assert_eq!(idle.text(), expected);
+        let unknown = IdleOutcome { resident_before: None, ..idle };
+        assert_eq!(unknown.json(), "{\"idle\":1000,\"seconds\":10.000}\n");
+    }
+}

@@ -165,6 +165,10 @@ impl<'a> Run<'a> {
                     self.phase = Phase::Draining;
                 }
                 Phase::Draining if quiet || self.flow.on_their_way() == 0 => {
+                    if self.args.messages.is_some() {
+                        // All of them are the measurement, up to what came last.
+                        self.ended = Measured::take(self, self.last.1);
+                    }
                     self.ping();
                     self.last.1 = now;
                     self.phase = Phase::Settling;

@@ -1,0 +1,103 @@
+//! Runs of every kind against brokers that do well.
+
+use crate::support::{Mosquitto, Pantala, load};
+use std::net::SocketAddr;
+
+const MESSAGES: u32 = 1_000;
+const SHORT: &str = "--warmup 0 --messages 1000 --quiet 30";
+
+/// Every shape, QoS and version: all messages get through and nothing is wrong.
+fn gets_everything_through(broker: SocketAddr) {
+    // Publishers, subscribers, topics; how many get each message.
+    for (publishers, subscribers, topics, each) in
+        [(1, 20, 1, 20), (20, 1, 1, 1), (20, 20, 20, 1), (7, 9, 3, 3), (1, 1, 1, 1)]
+    {
+        for version in ["3.1", "3.1.1", "5"] {
+            for qos in 0..3 {
+                let arguments = format!(
+                    "-p {publishers} -s {subscribers} -t {topics} -q {qos} -V {version} --inflight 50 {SHORT}"
+                );
+                let result = load(broker, &arguments);
+                result.is_well(MESSAGES * each);
+                assert_eq!(result.number("published"), f64::from(MESSAGES));
+            }
+        }
+    }
+}
+
+fn takes_payloads_of_all_sizes(broker: SocketAddr) {
+    // In flight at once is less than what a broker keeps for a slow subscriber.
+    for (payload, inflight, messages) in
+        [(16, 9, 500), (17, 9, 500), (100, 9, 500), (20_000, 9, 100), (3_000_000, 1, 5)]
+    {
+        for qos in 0..3 {
+            let arguments = format!(
+                "-q {qos} -V 5 --payload {payload} --inflight {inflight} --warmup 0 --messages {messages} --quiet 30"
+            );
+            load(broker, &arguments).is_well(messages);
+        }
+    }
+}
+
+fn keeps_a_rate(broker: SocketAddr) {
+    for qos in 0..3 {
+        let result = load(broker, &format!("-p 10 -s 10 -t 10 -q {qos} --rate 5000 {SHORT}"));
+        result.is_well(MESSAGES);
+        let quantiles = ["p50", "p99", "p99_9", "max"];
+        let latencies = quantiles.map(|quantile| result.number(&format!("latency_{quantile}_us")));
+        assert!(latencies.is_sorted() && latencies[0] > 0.0, "{latencies:?}");
+    }
+}
+
+/// Runs that last as long as they are told, warm-up and measurement of the broker's process included.
+fn is_measured(broker: SocketAddr, pid: u32) {
+    let result = load(broker, &format!("-s 3 --warmup 0.1 --duration 0.5 --pid {pid} --quiet 30"));
+    assert_eq!((result.faults(), result.exit_code), (Vec::new(), Some(0)));
+    assert!(result.number("seconds") >= 0.5);
+    assert!(result.number("delivered_per_s") > 0.0);
+    assert!(result.number("broker_cpu_us_per_delivery") > 0.0);
+    assert!(result.number("broker_resident_bytes") > 100_000.0);
+    assert!(result.number("own_cpu_cores") > 0.0);
+}
+
+fn keeps_idle_connections(broker: SocketAddr, pid: u32) {
+    for arguments in ["", "--bare", "--keep-alive 1", "--sources 7 -V 5"] {
+        let result = load(broker, &format!("--idle 50 --duration 0.5 --pid {pid} {arguments}"));
+        assert_eq!(result.exit_code, Some(0), "{}", result.error);
+        assert_eq!(result.number("idle"), 50.0);
+        assert!(result.number("seconds") >= 0.5);
+        assert!(result.number("broker_cpu_percent") >= 0.0);
+    }
+}
+
+#[test]
+fn pantala_gets_everything_through() {
+    gets_everything_through(Pantala::start().address);
+}
+
+#[test]
+fn pantala_takes_payloads_of_all_sizes() {
+    takes_payloads_of_all_sizes(Pantala::start().address);
+}
+
+#[test]
+fn pantala_keeps_a_rate() {
+    keeps_a_rate(Pantala::start().address);
+}
+
+#[test]
+fn pantala_is_measured() {
+    let broker = Pantala::start();
+    is_measured(broker.address, std::process::id());
+    keeps_idle_connections(broker.address, std::process::id());
+}
+
+#[test]
+fn mosquitto_gets_everything_through_at_a_rate_and_measured() {
+    let Some(broker) = Mosquitto::start() else { return };
+    gets_everything_through(broker.address);
+    takes_payloads_of_all_sizes(broker.address);
+    keeps_a_rate(broker.address);
+    is_measured(broker.address, broker.pid());
+    keeps_idle_connections(broker.address, broker.pid());
+}
