@@ -1,0 +1,76 @@
+//! A run in words, for people who look into a failure.
+
+use super::shard::{Cause, Event};
+use pantala::codec::{PacketType, Version, decode, split, Split, Packet};
+use pantala::engine::PeerMessage;
+
+pub(crate) fn cause(cause: &Cause<'_>) -> String {
+    match cause {
+        Cause::Connect { conn, connect, client } => format!(
+            "{} CONNECT {:?} {:?} clean {} {:?}",
+            name(*conn),
+            connect.version,
+            client.text,
+            connect.clean_start,
+            connect.will
+        ),
+        Cause::Packet { conn, frame, .. } => format!("{} sends {}", name(*conn), body(frame.first, frame.body)),
+        Cause::Malformed { conn, error } => format!("{} sends garbage: {error}", name(*conn)),
+        Cause::Lost { conn } => format!("{} is lost", name(*conn)),
+        Cause::Writable { conn } => format!("{} has drained", name(*conn)),
+        Cause::Peer { from, message } => format!("hears from {from}: {}", peer(message)),
+        other => format!("{other:?}"),
+    }
+}
+
+pub(crate) fn event(event: &Event) -> String {
+    match event {
+        Event::Sent { conn, frame } => format!("-> {} {}", name(*conn), bytes(frame)),
+        Event::Offered { conn, frame, taken: true } => format!("-> {} {}", name(*conn), bytes(frame)),
+        Event::Offered { conn, frame, taken: false } => format!("-| {} {}", name(*conn), bytes(frame)),
+        Event::Closed { conn, why } => format!("{} closed: {why:?}", name(*conn)),
+        Event::Peer { to, message } => format!("tells {to}: {}", peer(message)),
+    }
+}
+
+fn name(conn: pantala::types::ConnKey) -> String {
+    format!("conn {}.{}", conn.slot, conn.generation)
+}
+
+fn peer(message: &PeerMessage) -> String {
+    match message {
+        PeerMessage::Publish(m) => format!("deliver {:?} {}", m.topic(), payload(m.payload())),
+        PeerMessage::RetainedSet(m) => format!("retain {:?} {}", m.topic(), payload(m.payload())),
+        other => format!("{other:?}"),
+    }
+}
+
+fn bytes(frame: &[u8]) -> String {
+    match split(frame, u32::MAX) {
+        Ok(Split::Whole { frame, .. }) => body(frame.first, frame.body),
+        other => format!("{other:?}"),
+    }
+}
+
+/// The version is not known here; a packet is read as the one that fits.
+fn body(first: u8, body: &[u8]) -> String {
+    let frame = pantala::codec::Frame { first, body };
+    let packet = decode(frame, Version::V311).or_else(|_| decode(frame, Version::V5));
+    match packet {
+        Ok(Packet::Publish(p)) => format!(
+            "PUBLISH {:?} {} q{}{}{} {}",
+            p.topic,
+            payload(p.payload),
+            p.qos as u8,
+            if p.retain { " retain" } else { "" },
+            if p.dup { " dup" } else { "" },
+            p.packet_id.map_or(String::new(), |id| format!("#{id}"))
+        ),
+        Ok(packet) => format!("{packet:?}"),
+        Err(_) => format!("{:?} {body:02x?}", PacketType::from_first(first)),
+    }
+}
+
+fn payload(payload: &[u8]) -> String {
+    format!("\"{}\"", payload[..payload.len().min(12)].escape_ascii())
+}
