@@ -4,8 +4,9 @@ use super::oracle::{Oracle, Verdict, ensure};
 use super::shadow::LifeId;
 use bytes::BytesMut;
 use pantala::codec::{
-    Ack, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, Publish, ReasonCode, Split, Subscribe,
-    SubscribeFilters, SubscriptionOptions, Unsubscribe, UnsubscribeFilters, Version, Will, decode, split,
+    Ack, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, Publish, ReasonCode, Split,
+    Subscribe, SubscribeFilters, SubscriptionOptions, Unsubscribe, UnsubscribeFilters, Version, Will, decode,
+    split,
 };
 use pantala::types::{Now, PacketId, QoS, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -237,10 +238,14 @@ impl Link {
                 self.acknowledge(Packet::PubComp(Ack::new(ack.packet_id, ReasonCode::Success)));
             }
             Packet::PubAck(ack) => {
-                session.outbound.retain(|out| out.packet_id != ack.packet_id || out.draft.qos != QoS::AtLeastOnce);
+                session
+                    .outbound
+                    .retain(|out| out.packet_id != ack.packet_id || out.draft.qos != QoS::AtLeastOnce);
             }
             Packet::PubRec(ack) if ack.reason.is_error() => {
-                session.outbound.retain(|out| out.packet_id != ack.packet_id || out.draft.qos != QoS::ExactlyOnce);
+                session
+                    .outbound
+                    .retain(|out| out.packet_id != ack.packet_id || out.draft.qos != QoS::ExactlyOnce);
             }
             Packet::PubRec(ack) => {
                 session
@@ -254,7 +259,9 @@ impl Link {
                 session.outbound.retain(|out| out.packet_id != ack.packet_id || !out.released);
             }
             Packet::SubAck(suback) => ensure!(self.asked.remove(&suback.packet_id.get()), "{suback:?}"),
-            Packet::UnsubAck(unsuback) => ensure!(self.asked.remove(&unsuback.packet_id.get()), "{unsuback:?}"),
+            Packet::UnsubAck(unsuback) => {
+                ensure!(self.asked.remove(&unsuback.packet_id.get()), "{unsuback:?}")
+            }
             Packet::PingResp | Packet::Disconnect(_) => {}
             packet => return Err(format!("a client got {packet:?}")),
         }
@@ -265,7 +272,9 @@ impl Link {
         self.came += 1;
         let mut fresh = true;
         match (publish.qos, publish.packet_id) {
-            (QoS::AtLeastOnce, Some(id)) => self.acknowledge(Packet::PubAck(Ack::new(id, ReasonCode::Success))),
+            (QoS::AtLeastOnce, Some(id)) => {
+                self.acknowledge(Packet::PubAck(Ack::new(id, ReasonCode::Success)))
+            }
             (QoS::ExactlyOnce, Some(id)) => {
                 fresh = session.inbound.insert(id.get());
                 self.acknowledge(Packet::PubRec(Ack::new(id, ReasonCode::Success)));
@@ -358,7 +367,8 @@ impl Link {
         loop {
             session.last_id = session.last_id % 200 + 1;
             let id = PacketId::new(session.last_id).expect("above 0");
-            let in_use = self.asked.contains(&id.get()) || session.outbound.iter().any(|out| out.packet_id == id);
+            let in_use =
+                self.asked.contains(&id.get()) || session.outbound.iter().any(|out| out.packet_id == id);
             if !in_use {
                 return id;
             }
@@ -383,7 +393,11 @@ impl Link {
         let packet_id = self.fresh_id(session);
         self.asked.insert(packet_id.get());
         let filters = SubscribeFilters::parse(&block, self.version).expect("a block of filters");
-        self.send(&Packet::Subscribe(Subscribe { packet_id, properties: properties.as_properties(), filters }));
+        self.send(&Packet::Subscribe(Subscribe {
+            packet_id,
+            properties: properties.as_properties(),
+            filters,
+        }));
     }
 
     pub(crate) fn unsubscribe(&mut self, session: &mut Session, filters: &[String]) {

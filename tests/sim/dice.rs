@@ -35,8 +35,3 @@ impl Dice {
 pub(crate) fn index(rng: &mut Rng, len: usize) -> usize {
     usize::try_from(rng.below(len as u64)).expect("below a usize")
 }
-
-/// A random amount from 0 to `most`, often all.
-pub(crate) fn part(rng: &mut Rng, most: usize) -> usize {
-    if rng.chance(1, 2) { most } else { index(rng, most + 1) }
-}

@@ -64,7 +64,8 @@ fn every_seed_holds() {
 
 #[test]
 fn seeds_that_failed_once_hold() {
-    let lines = include_str!("seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let lines =
+        include_str!("seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     lines.filter(|seed| !seed.is_empty()).for_each(|seed| check(seed.parse().expect("a seed")));
 }
 

@@ -10,7 +10,7 @@ mod rest;
 use super::shadow::{AckDue, Copy, LifeId, PubId, Shadow, Will};
 use super::shard::{Cause, Event};
 use pantala::codec::{ConnAck, Disconnect, Packet, ReasonCode, Split, SubAck, Version, decode, split};
-use pantala::engine::{CloseReason, PeerMessage, Report};
+use pantala::engine::{CloseReason, Counters, PeerMessage, Report};
 use pantala::session::AckKind;
 use pantala::types::{ConnKey, Limits, Now, QoS, ShardId, Span};
 use std::collections::{BTreeMap, BTreeSet};
@@ -168,14 +168,24 @@ impl Oracle {
         let life = state.life;
         call.touched.insert(life);
         let reply = match whole(frame, state.version)? {
-            Packet::PubAck(ack) => return self.acked(call, conn, AckKind::PubAck, ack.packet_id.get(), ack.reason),
-            Packet::PubRec(ack) => return self.acked(call, conn, AckKind::PubRec, ack.packet_id.get(), ack.reason),
+            Packet::PubAck(ack) => {
+                return self.acked(call, conn, AckKind::PubAck, ack.packet_id.get(), ack.reason);
+            }
+            Packet::PubRec(ack) => {
+                return self.acked(call, conn, AckKind::PubRec, ack.packet_id.get(), ack.reason);
+            }
             Packet::SubAck(suback) => return self.suback(call, conn, &suback),
-            Packet::Disconnect(disconnect) => return check_disconnect(call, conn, state.version, &disconnect),
+            Packet::Disconnect(disconnect) => {
+                return check_disconnect(call, conn, state.version, &disconnect);
+            }
             Packet::PubRel(ack) => {
                 let (id, reason) = (ack.packet_id.get(), ack.reason as u8);
-                if !call.reply.as_ref().is_some_and(|(to, reply)| *to == conn && *reply == Reply::PubRel(id, reason)) {
-                    return self.released_again(life, id);
+                if !call
+                    .reply
+                    .as_ref()
+                    .is_some_and(|(to, reply)| *to == conn && *reply == Reply::PubRel(id, reason))
+                {
+                    return self.released_again(call, life, id);
                 }
                 Reply::PubRel(id, reason)
             }
@@ -190,7 +200,8 @@ impl Oracle {
     }
 
     /// PUBREL again after a reconnect: in its turn. [MQTT-4.4.0-1]
-    fn released_again(&mut self, id: LifeId, packet_id: u16) -> Verdict {
+    fn released_again(&mut self, call: &Call<'_>, id: LifeId, packet_id: u16) -> Verdict {
+        while self.give_up_front(call, id) {}
         let life = &mut self.shadow.lives[id];
         life.prune_again();
         let released = life.flight.iter().any(|flight| flight.packet_id == packet_id && flight.released);
@@ -272,7 +283,8 @@ impl Oracle {
         let silent = why == CloseReason::Goodbye || version != Some(Version::V5);
         let told = call.at.checked_sub(1).map(|before| &call.events[before]);
         ensure!(
-            silent || matches!(told, Some(Event::Sent { conn: to, frame }) if *to == conn && frame[0] == 0xe0),
+            silent
+                || matches!(told, Some(Event::Sent { conn: to, frame }) if *to == conn && frame[0] == 0xe0),
             "{conn:?} was closed as {why:?} without a DISCONNECT"
         );
         let counters = &mut self.shadow.cores[call.core].counters;
@@ -337,7 +349,7 @@ impl Oracle {
         self.nothing_waits_without_reason(call)?;
         let shadow = &self.shadow;
         let (ours, theirs) = (shadow.cores[call.core].counters, report.counters);
-        ensure!(ours == theirs, "counters should be {ours:#?} and are {theirs:#?}");
+        ensure!(ours == theirs, "counters differ: {}", difference(&ours, &theirs));
         let lives: Vec<_> = shadow.lives_on(call.core).map(|(_, life)| life).collect();
         let retained = |id: &PubId| !shadow.publications[*id].payload.is_empty();
         let kept = shadow.topics.values().filter(|topic| topic.keeper == Some(call.core));
@@ -349,7 +361,11 @@ impl Oracle {
                 lives.iter().map(|life| life.subscriptions.len() as u64).sum(),
                 report.subscriptions,
             ),
-            ("queued messages", lives.iter().map(|life| life.queue.len() as u64).sum(), report.queued_messages),
+            (
+                "queued messages",
+                lives.iter().map(|life| life.queue.len() as u64).sum(),
+                report.queued_messages,
+            ),
             ("queued bytes", lives.iter().map(|life| shadow.queued_bytes(life)).sum(), report.queued_bytes),
             (
                 "retained messages",
@@ -362,6 +378,13 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// The numbers that are not the same.
+fn difference(ours: &Counters, theirs: &Counters) -> String {
+    let (ours, theirs) = (format!("{ours:#?}"), format!("{theirs:#?}"));
+    let lines = ours.lines().zip(theirs.lines()).filter(|(ours, theirs)| ours != theirs);
+    lines.map(|(ours, theirs)| format!("{} instead of {}; ", theirs.trim(), ours.trim())).collect()
 }
 
 /// The one packet in a frame.
@@ -447,7 +470,8 @@ fn check_terms(connecting: &Connecting, connack: &ConnAck<'_>, limits: &Limits) 
         return Ok(());
     }
     let properties = &connack.properties;
-    let granted_s = connecting.expiry.map_or(u32::MAX, |span| u32::try_from(span.as_secs()).unwrap_or(u32::MAX));
+    let granted_s =
+        connecting.expiry.map_or(u32::MAX, |span| u32::try_from(span.as_secs()).unwrap_or(u32::MAX));
     let keep_alive_s = properties.server_keep_alive().unwrap_or(connecting.asked_keep_alive_s);
     let assigned = connecting.assigned.then_some(connecting.client.as_str());
     ensure!(

@@ -4,11 +4,11 @@
 //! construction it knows that a core delivers what reaches it at once, and that each topic's retained message has one
 //! keeper.
 
+use bytes::BytesMut;
 use pantala::codec::{Properties, Property, SubscriptionOptions, Version};
 use pantala::engine::Counters;
 use pantala::session::{AckKind, Queued};
 use pantala::types::{ConnKey, Limits, Now, QoS, Span};
-use bytes::BytesMut;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Index into [`Shadow::lives`].
@@ -32,8 +32,10 @@ pub(crate) struct Publication {
     /// The session that must not get it under No Local.
     pub(crate) life: Option<LifeId>,
     pub(crate) origin: usize,
-    /// By core: whether it was delivered there.
-    pub(crate) reached: Vec<bool>,
+    /// Cores that it was forwarded to.
+    pub(crate) sent_to: BTreeSet<usize>,
+    /// Cores that delivered it to their sessions.
+    pub(crate) reached: BTreeSet<usize>,
     /// The topic's keeper has handled it.
     pub(crate) stored: bool,
     /// How many messages there were when its acknowledgement left.
@@ -48,8 +50,6 @@ pub(crate) struct Copy {
     pub(crate) retain: bool,
     /// Subscription Identifiers in ascending order.
     pub(crate) ids: Vec<u32>,
-    /// Sent for a new subscription.
-    pub(crate) replayed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -303,8 +303,12 @@ impl Life {
             qos: qos.min(publication.qos),
             retain: publication.retain && as_published,
             ids,
-            replayed: false,
         })
+    }
+
+    /// Whether a retained message came live since a call.
+    pub(crate) fn came_live(&self, id: PubId, since: u64) -> bool {
+        self.live_retained.get(&id).is_some_and(|&call| call >= since)
     }
 
     /// Whether a subscription whose SUBACK has left matches.
@@ -352,7 +356,8 @@ impl Shadow {
 
     /// Bytes of a copy as a PUBLISH to a client of this version.
     pub(crate) fn wire_len(&self, copy: &Copy, version: Version) -> usize {
-        let varint_len = |value: usize| [0x80, 0x4000, 0x20_0000].iter().filter(|&&end| value >= end).count() + 1;
+        let varint_len =
+            |value: usize| [0x80, 0x4000, 0x20_0000].iter().filter(|&&end| value >= end).count() + 1;
         let publication = &self.publications[copy.publication];
         let packet_id = if copy.qos == QoS::AtMostOnce { 0 } else { 2 };
         let properties = publication.properties.len()

@@ -1,23 +1,41 @@
 //! One core of the simulated broker: an engine, and the effects that a shard would have on sockets and links.
 
 use super::dice::index;
+use bytes::Bytes;
 use pantala::codec::{Connect, DecodeError, Frame, Version};
 use pantala::engine::{CloseReason, Effects, Engine, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, HashSeed, Limits, Message, Now, Rng, ShardId, Slab};
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 
 /// What a core is called for.
 #[derive(Debug)]
 pub(crate) enum Cause<'a> {
-    Connect { conn: ConnKey, connect: Connect<'a>, client: ClientId<'a> },
-    Packet { conn: ConnKey, frame: Frame<'a>, shared: Option<&'a Bytes> },
-    Malformed { conn: ConnKey, error: DecodeError },
-    Lost { conn: ConnKey },
-    Writable { conn: ConnKey },
-    Peer { from: ShardId, message: PeerMessage },
+    Connect {
+        conn: ConnKey,
+        connect: Connect<'a>,
+        client: ClientId<'a>,
+    },
+    Packet {
+        conn: ConnKey,
+        frame: Frame<'a>,
+        shared: Option<&'a Bytes>,
+    },
+    Malformed {
+        conn: ConnKey,
+        error: DecodeError,
+    },
+    Lost {
+        conn: ConnKey,
+    },
+    Writable {
+        conn: ConnKey,
+    },
+    Peer {
+        from: ShardId,
+        message: PeerMessage,
+    },
     /// The broker publishes a message of its own.
     Own(Message),
     Tick,
@@ -29,11 +47,24 @@ pub(crate) enum Cause<'a> {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A response was appended to a connection's output.
-    Sent { conn: ConnKey, frame: Vec<u8> },
+    Sent {
+        conn: ConnKey,
+        frame: Vec<u8>,
+    },
     /// A message was, or was not, because the output is full.
-    Offered { conn: ConnKey, frame: Vec<u8>, taken: bool },
-    Closed { conn: ConnKey, why: CloseReason },
-    Peer { to: ShardId, message: PeerMessage },
+    Offered {
+        conn: ConnKey,
+        frame: Vec<u8>,
+        taken: bool,
+    },
+    Closed {
+        conn: ConnKey,
+        why: CloseReason,
+    },
+    Peer {
+        to: ShardId,
+        message: PeerMessage,
+    },
 }
 
 /// What goes over a link.
@@ -41,7 +72,10 @@ pub(crate) enum Event {
 pub(crate) enum Item {
     Engine(PeerMessage),
     /// A connection for the core that owns its client, and what was read of it.
-    Connection { socket: usize, input: Vec<u8> },
+    Connection {
+        socket: usize,
+        input: Vec<u8>,
+    },
 }
 
 /// What a connection is in.

@@ -58,9 +58,9 @@ impl Socket {
         self.up.len()
     }
 
-    /// Bytes on the way to the client.
-    pub(crate) fn downward(&self) -> usize {
-        self.down.len()
+    /// From now on everything is taken at once.
+    pub(crate) fn widen(&mut self) {
+        self.window = usize::MAX;
     }
 
     /// The broker reads at most so many bytes.

@@ -1,10 +1,12 @@
 //! A run in words, for people who look into a failure.
 
 use super::shard::{Cause, Event};
-use pantala::codec::{PacketType, Version, decode, split, Split, Packet};
+use pantala::codec::{Frame, Packet, PacketType, Split, Version, decode, split};
 use pantala::engine::PeerMessage;
+use pantala::types::ConnKey;
 
-pub(crate) fn cause(cause: &Cause<'_>) -> String {
+/// `version` says what a connection speaks.
+pub(crate) fn cause(cause: &Cause<'_>, version: impl Fn(ConnKey) -> Version) -> String {
     match cause {
         Cause::Connect { conn, connect, client } => format!(
             "{} CONNECT {:?} {:?} clean {} {:?}",
@@ -14,7 +16,9 @@ pub(crate) fn cause(cause: &Cause<'_>) -> String {
             connect.clean_start,
             connect.will
         ),
-        Cause::Packet { conn, frame, .. } => format!("{} sends {}", name(*conn), body(frame.first, frame.body)),
+        Cause::Packet { conn, frame, .. } => {
+            format!("{} sends {}", name(*conn), body(frame.first, frame.body, version(*conn)))
+        }
         Cause::Malformed { conn, error } => format!("{} sends garbage: {error}", name(*conn)),
         Cause::Lost { conn } => format!("{} is lost", name(*conn)),
         Cause::Writable { conn } => format!("{} has drained", name(*conn)),
@@ -23,17 +27,21 @@ pub(crate) fn cause(cause: &Cause<'_>) -> String {
     }
 }
 
-pub(crate) fn event(event: &Event) -> String {
+pub(crate) fn event(event: &Event, version: impl Fn(ConnKey) -> Version) -> String {
     match event {
-        Event::Sent { conn, frame } => format!("-> {} {}", name(*conn), bytes(frame)),
-        Event::Offered { conn, frame, taken: true } => format!("-> {} {}", name(*conn), bytes(frame)),
-        Event::Offered { conn, frame, taken: false } => format!("-| {} {}", name(*conn), bytes(frame)),
+        Event::Sent { conn, frame } => format!("-> {} {}", name(*conn), bytes(frame, version(*conn))),
+        Event::Offered { conn, frame, taken: true } => {
+            format!("-> {} {}", name(*conn), bytes(frame, version(*conn)))
+        }
+        Event::Offered { conn, frame, taken: false } => {
+            format!("-| {} {}", name(*conn), bytes(frame, version(*conn)))
+        }
         Event::Closed { conn, why } => format!("{} closed: {why:?}", name(*conn)),
         Event::Peer { to, message } => format!("tells {to}: {}", peer(message)),
     }
 }
 
-fn name(conn: pantala::types::ConnKey) -> String {
+fn name(conn: ConnKey) -> String {
     format!("conn {}.{}", conn.slot, conn.generation)
 }
 
@@ -45,18 +53,15 @@ fn peer(message: &PeerMessage) -> String {
     }
 }
 
-fn bytes(frame: &[u8]) -> String {
+fn bytes(frame: &[u8], version: Version) -> String {
     match split(frame, u32::MAX) {
-        Ok(Split::Whole { frame, .. }) => body(frame.first, frame.body),
+        Ok(Split::Whole { frame, .. }) => body(frame.first, frame.body, version),
         other => format!("{other:?}"),
     }
 }
 
-/// The version is not known here; a packet is read as the one that fits.
-fn body(first: u8, body: &[u8]) -> String {
-    let frame = pantala::codec::Frame { first, body };
-    let packet = decode(frame, Version::V311).or_else(|_| decode(frame, Version::V5));
-    match packet {
+fn body(first: u8, body: &[u8], version: Version) -> String {
+    match decode(Frame { first, body }, version) {
         Ok(Packet::Publish(p)) => format!(
             "PUBLISH {:?} {} q{}{}{} {}",
             p.topic,

@@ -4,11 +4,11 @@
 //! wheel's tick, so that what is due fires in the very next turn and the oracle need not guess.
 
 use super::client::{Client, Hello, Reading, Session};
-use super::dice::{Dice, index, part};
+use super::dice::{Dice, index};
 use super::faults::{Faults, Flushed, Mutant};
 use super::oracle::{Oracle, Verdict, ensure};
 use super::shadow::LifeId;
-use super::shard::{Cause, Item, Phase, Placement, Shard, limits};
+use super::shard::{Cause, Event, Item, Phase, Placement, Shard, limits};
 use super::socket::{Read, Socket};
 use super::trace;
 use super::workload::{Act, Workload};
@@ -16,11 +16,14 @@ use bytes::Bytes;
 use pantala::codec::{Connect, Frame, ReasonCode, Split, SubscriptionOptions, Version, split};
 use pantala::engine::{PeerMessage, Setup};
 use pantala::session::connect::{ClientId, Identity};
+use pantala::types::limits::Overflow;
 use pantala::types::{ConnKey, Delivery, HashSeed, Limits, Message, Now, QoS, ShardId, Span, TICK};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Steps after which a world that gets no new work must have come to rest.
-const REST_WITHIN: u64 = 4_000;
+const REST_WITHIN: u64 = 40_000;
+/// How often a session is taken up again before it is given up.
+const HOMECOMINGS_MAX: u32 = 20;
 /// A connection whose output is this much beyond its bound is not read.
 const RESPONSES_BEYOND: usize = 200;
 
@@ -43,8 +46,8 @@ pub(crate) struct World {
     placement: Placement,
     limits: Limits,
     assigned: u64,
-    /// The broker publishes something of its own now and then.
-    talkative: bool,
+    /// Nobody asks for more, and whatever can move does.
+    calm: bool,
     /// What happens is told.
     pub(crate) loud: bool,
     pub(crate) story: Vec<String>,
@@ -74,7 +77,7 @@ impl World {
             placement: Placement { seed: hash, shards },
             limits,
             assigned: 0,
-            talkative: true,
+            calm: false,
             loud: false,
             story: Vec::new(),
             dice,
@@ -113,12 +116,13 @@ impl World {
         let first = self.clients.len();
         for shard in 0..self.shards.len() {
             let name = (0..).map(|n| format!("witness-{n}")).find(|name| self.placement.owner(name) == shard);
-            let mut witness = Client::new(&name.expect("some name is this core's"), Version::V5);
+            // Nobody can make a client of this version keep itself alive.
+            let mut witness = Client::new(&name.expect("some name is this core's"), Version::V311);
             witness.witness = true;
             self.clients.push(witness);
         }
         for at in first..self.clients.len() {
-            self.connect(at, &calm(Version::V5, true));
+            self.connect(at, &calm(Version::V311, true));
             self.until_answered(at)?;
             let filter = [("later/#".to_owned(), SubscriptionOptions::of(QoS::AtMostOnce))];
             self.with_session(at, |link, session| link.subscribe(session, &filter, None));
@@ -130,6 +134,15 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// How much of something moves: any part while there is weather, all of it in the calm.
+    fn part(&mut self, most: usize) -> usize {
+        if self.calm || self.dice.network.chance(1, 2) {
+            most
+        } else {
+            index(&mut self.dice.network, most + 1)
+        }
     }
 
     fn until_answered(&mut self, at: usize) -> Verdict {
@@ -178,22 +191,29 @@ impl World {
             shard.call(self.now, cause);
         }
         let (events, report) = (std::mem::take(&mut shard.sink.events), shard.engine.report());
-        if self.loud {
-            if !matches!(cause, Cause::Tick | Cause::TurnEnd) || !events.is_empty() {
-                self.say(|| format!("core {at}: {}", trace::cause(cause)));
-            }
-            for event in &events {
-                self.say(|| format!("core {at}:     {}", trace::event(event)));
-            }
-        }
+        self.tell(at, cause, &events);
         self.oracle.check(at, self.now, cause, &events, &report)
+    }
+
+    fn tell(&mut self, at: usize, cause: &Cause<'_>, events: &[Event]) {
+        if !self.loud || events.is_empty() && matches!(cause, Cause::Tick | Cause::TurnEnd) {
+            return;
+        }
+        let conns = &self.shards[at].sink.conns;
+        let version = |key| match conns.get(key).map(|conn| conn.phase) {
+            Some(Phase::Open(version)) => version,
+            _ => Version::V311,
+        };
+        let mut lines = vec![trace::cause(cause, version)];
+        lines.extend(events.iter().map(|event| format!("    {}", trace::event(event, version))));
+        lines.into_iter().for_each(|line| self.say(|| format!("core {at}: {line}")));
     }
 
     fn turn(&mut self, at: usize) -> Verdict {
         for from in 0..self.shards.len() {
             let waiting = self.links[from][at].len();
             let most = if self.faults.is_slow(from, at, self.step) { 0 } else { waiting };
-            for _ in 0..part(&mut self.dice.network, most) {
+            for _ in 0..self.part(most) {
                 for item in self.links[from][at].pop_front().unwrap_or_default() {
                     self.hear(at, from, item)?;
                 }
@@ -206,7 +226,7 @@ impl World {
         if due && self.faults.mutant != Some(Mutant::NoTick) {
             self.call(at, &Cause::Tick)?;
         }
-        if self.talkative && self.dice.schedule.chance(1, 300) {
+        if !self.calm && self.dice.schedule.chance(1, 300) {
             self.speak(at)?;
         }
         self.call(at, &Cause::TurnEnd)?;
@@ -218,8 +238,7 @@ impl World {
 
     /// The broker says something of itself.
     fn speak(&mut self, at: usize) -> Verdict {
-        let delivery =
-            Delivery { qos: QoS::AtMostOnce, retain: true, received: self.now, expiry: None };
+        let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: self.now, expiry: None };
         let payload = format!("uptime {}", self.step);
         self.call(at, &Cause::Own(Message::new(&format!("$SYS/{at}"), &[], payload.as_bytes(), delivery)))
     }
@@ -245,9 +264,11 @@ impl World {
         if conn.output.len() > self.limits.output_bytes_max + RESPONSES_BEYOND {
             return Ok(());
         }
-        let socket = &mut self.sockets[conn.socket];
-        let most = part(&mut self.dice.network, socket.upward());
-        match socket.broker_reads(most) {
+        let socket = conn.socket;
+        let most = self.sockets[socket].upward();
+        let most = self.part(most);
+        let Some(conn) = self.shards[at].sink.conns.get_mut(key) else { return Ok(()) };
+        match self.sockets[socket].broker_reads(most) {
             Read::Bytes(bytes) => {
                 conn.input.extend(bytes);
                 self.packets(at, key)
@@ -272,7 +293,9 @@ impl World {
         loop {
             let Some(conn) = self.shards[at].sink.conns.get(key) else { return Ok(()) };
             match (split(&input[used..], self.limits.packet_bytes_max), conn.phase) {
-                (Ok(Split::Whole { frame, .. }), Phase::Hello) if !self.hello(at, key, frame, &input[used..])? => {
+                (Ok(Split::Whole { frame, .. }), Phase::Hello)
+                    if !self.hello(at, key, frame, &input[used..])? =>
+                {
                     return Ok(());
                 }
                 (Ok(Split::Whole { len, .. }), Phase::Hello) => used += len,
@@ -285,7 +308,8 @@ impl World {
                     self.call(at, &Cause::Malformed { conn: key, error })?;
                     return Ok(());
                 }
-                (Err(error), _) => return Err(format!("a client sent {error}")),
+                (Err(_), Phase::Closing) => return Ok(()),
+                (Err(error), Phase::Hello) => return Err(format!("a client began with {error}")),
                 (Ok(Split::Partial { .. }), _) => break,
             }
         }
@@ -366,9 +390,10 @@ impl World {
     /// Outputs go out as far as the sockets take them.
     fn flush(&mut self, at: usize) -> Verdict {
         for key in self.shards[at].sink.round(&mut self.dice.network) {
+            let waiting = self.shards[at].sink.conns.get(key).map_or(0, |conn| conn.output.len());
+            let most = self.part(waiting);
             let Some(conn) = self.shards[at].sink.conns.get_mut(key) else { continue };
             let socket = &mut self.sockets[conn.socket];
-            let most = part(&mut self.dice.network, conn.output.len());
             let written = socket.broker_writes(&conn.output.make_contiguous()[..most]);
             conn.output.drain(..written);
             let drained = conn.output.len() <= self.limits.output_bytes_max / 2;
@@ -490,8 +515,10 @@ impl World {
                 let (pick, stranger) = (rng.next_u64(), rng.chance(1, 4));
                 self.with_session(at, |link, session| {
                     let count = session.filters.len().max(1) as u64;
-                    let known = session.filters.iter().nth(usize::try_from(pick % count).unwrap_or(0)).cloned();
-                    let filters: Vec<_> = known.into_iter().chain(stranger.then(|| "z/z".to_owned())).collect();
+                    let known =
+                        session.filters.iter().nth(usize::try_from(pick % count).unwrap_or(0)).cloned();
+                    let filters: Vec<_> =
+                        known.into_iter().chain(stranger.then(|| "z/z".to_owned())).collect();
                     if !filters.is_empty() {
                         link.unsubscribe(session, &filters);
                     }
@@ -503,18 +530,24 @@ impl World {
                 self.with_session(at, |link, session| link.repeat(session, pick));
             }
             Act::Disconnect if connected => {
-                let reason = if rng.chance(1, 3) { ReasonCode::DisconnectWithWillMessage } else { ReasonCode::Success };
+                let reason = if rng.chance(1, 3) {
+                    ReasonCode::DisconnectWithWillMessage
+                } else {
+                    ReasonCode::Success
+                };
                 let expiry_s = rng.chance(1, 4).then(|| *rng.pick(&[0, 5, 50]));
                 self.with_session(at, |link, _| link.disconnect(reason, expiry_s));
                 self.hang_up(at);
             }
             Act::Vanish => self.vanish(at),
-            Act::TakeOver if connected => {
+            // Only a client with a name of its own takes something over.
+            Act::TakeOver if connected && !self.clients[at].name.is_empty() => {
                 let hello = self.workload.hello(&self.clients[at], rng);
                 self.connect(at, &hello);
             }
             Act::Misbehave => {
-                let bytes: &[u8] = *rng.pick(&[&[0x30, 3, 0, 1, b'#'][..], &[0xf5, 0], &[0x20, 2, 0, 0], &[0, 0]]);
+                let bytes: &[u8] =
+                    *rng.pick(&[&[0x30, 3, 0, 1, b'#'][..], &[0xf5, 0], &[0x20, 2, 0, 0], &[0, 0]]);
                 self.with_session(at, |link, _| link.output.extend_from_slice(bytes));
             }
             Act::Disconnect | Act::TakeOver => {}
@@ -535,9 +568,8 @@ impl World {
 
     fn vanish(&mut self, at: usize) {
         if let Some(link) = self.clients[at].link.take() {
-            let socket = &mut self.sockets[link.socket];
-            let arrives = part(&mut self.dice.network, socket.upward());
-            socket.client_vanishes(arrives);
+            let arrives = self.part(self.sockets[link.socket].upward());
+            self.sockets[link.socket].client_vanishes(arrives);
         }
     }
 }
@@ -548,12 +580,14 @@ impl World {
     fn come_to_rest(&mut self) -> Verdict {
         self.say(|| "all is well from here on".to_owned());
         self.faults.end();
-        self.talkative = false;
+        self.calm = true;
+        self.sockets.iter_mut().for_each(Socket::widen);
         for client in &mut self.clients {
             client.reading = Reading::Eager;
             client.withholds = false;
             client.silent = false;
         }
+        let mut homecomings = 0;
         for _ in 0..REST_WITHIN {
             self.step += 1;
             for shard in 0..self.shards.len() {
@@ -562,26 +596,31 @@ impl World {
             for at in 0..self.clients.len() {
                 self.serve(at)?;
             }
-            if self.is_at_rest() && !self.send_home() {
-                return Ok(());
+            if self.is_at_rest() {
+                let orphans = self.oracle.orphans();
+                if orphans.is_empty() {
+                    return Ok(());
+                }
+                homecomings += 1;
+                // Where full queues are a reason to disconnect, some client never gets to the end of its own.
+                let hopeless = homecomings > HOMECOMINGS_MAX && self.limits.overflow == Overflow::Disconnect;
+                self.send_home(&orphans, hopeless);
             }
         }
         Err(format!("no rest: {}", self.restless()))
     }
 
-    /// Has a client connect for every session that has none. False when nothing was left to do.
-    fn send_home(&mut self) -> bool {
-        let orphans = self.oracle.orphans();
-        for name in &orphans {
+    /// Has a client connect for every session that has none.
+    fn send_home(&mut self, orphans: &[String], hopeless: bool) {
+        for name in orphans {
             let known = self.clients.iter().position(|client| client.name == *name);
             let at = known.unwrap_or_else(|| {
                 self.clients.push(Client::new(name, Version::V5));
                 self.clients.len() - 1
             });
             let version = self.clients[at].version;
-            self.connect(at, &calm(version, false));
+            self.connect(at, &calm(version, hopeless));
         }
-        !orphans.is_empty()
     }
 
     fn is_at_rest(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Messages: to whom, as what, in which order, and what becomes of those that do not fit.
 
 use super::{Call, Oracle, Verdict, ensure, whole};
-use crate::shadow::{Copy, Flight, LifeId, PubId, Publication, passed_on};
+use crate::shadow::{Copy, Flight, LifeId, PubId, Publication, Replay, passed_on};
 use crate::shard::Event;
 use pantala::codec::{Packet, Publish, Version};
 use pantala::engine::{CloseReason, PeerMessage, Report};
@@ -29,6 +29,7 @@ impl Oracle {
         for (peer, interest) in core.interest.iter().enumerate() {
             if interest.iter().any(here) {
                 call.peers.push((peer, id, false));
+                self.shadow.publications[id].sent_to.insert(peer);
                 core.counters.forwarded += 1;
                 wanted = true;
             }
@@ -44,7 +45,9 @@ impl Oracle {
         let known = self.shadow.with_content(message.topic(), message.payload());
         let next = known.iter().copied().find(|&id| {
             let publication = &self.shadow.publications[id];
-            publication.origin == from && !publication.reached[call.core]
+            publication.origin == from
+                && publication.sent_to.contains(&call.core)
+                && !publication.reached.contains(&call.core)
         });
         match next {
             Some(id) => self.arrive(call, id),
@@ -54,14 +57,16 @@ impl Oracle {
 
     /// A message is delivered to the sessions of a core.
     fn arrive(&mut self, call: &mut Call<'_>, id: PubId) -> Verdict {
-        self.shadow.publications[id].reached[call.core] = true;
+        self.shadow.publications[id].reached.insert(call.core);
         let publication = self.shadow.publications[id].clone();
         let here: Vec<_> = self.shadow.lives_on(call.core).map(|(life, _)| life).collect();
         for life_id in here {
             let calls = self.shadow.calls;
             let life = &mut self.shadow.lives[life_id];
             life.owed.remove(&id);
-            let Some(copy) = life.copy_of(id, &publication, publication.life == Some(life_id)) else { continue };
+            let Some(copy) = life.copy_of(id, &publication, publication.life == Some(life_id)) else {
+                continue;
+            };
             if publication.retain {
                 life.live_retained.insert(id, calls);
             }
@@ -155,8 +160,8 @@ impl Oracle {
         let kept = |topic: &crate::shadow::Topic| {
             topic.keeper == Some(core) && topic.current.is_some_and(|id| !publications[id].payload.is_empty())
         };
-        let full =
-            shadow.topics.values().filter(|topic| kept(topic)).count() >= shadow.limits.retained_messages_max as usize;
+        let full = shadow.topics.values().filter(|topic| kept(topic)).count()
+            >= shadow.limits.retained_messages_max as usize;
         let publication = &publications[id];
         let Some(topic) = shadow.topics.get_mut(&publication.topic) else { return };
         topic.keeper = Some(core);
@@ -170,7 +175,13 @@ impl Oracle {
     }
 
     /// A message was offered to a client's output: a repetition, what is due, what waited, or a retained message.
-    pub(super) fn offered(&mut self, call: &mut Call<'_>, key: ConnKey, frame: &[u8], taken: bool) -> Verdict {
+    pub(super) fn offered(
+        &mut self,
+        call: &mut Call<'_>,
+        key: ConnKey,
+        frame: &[u8],
+        taken: bool,
+    ) -> Verdict {
         let Some(conn) = self.shadow.conns.get(&(call.core, key)) else {
             return Err(format!("a message for {key:?}, which is not open"));
         };
@@ -195,6 +206,7 @@ impl Oracle {
             Some(at) => (call.due.remove(at).1, Source::Due),
             None => {
                 ensure!(!self.shadow.lives[id].blocked, "{publish:?} to a client whose output is full");
+                while self.give_up_front(call, id) {}
                 match self.waiting(call, id, &publish)? {
                     Some(copy) => (copy, Source::Queue),
                     None => self.replayed(id, &publish)?,
@@ -228,7 +240,8 @@ impl Oracle {
         let receive_maximum = self.shadow.conn_of(id).map_or(0, |conn| usize::from(conn.receive_maximum));
         let life = &self.shadow.lives[id];
         let due = life.flight.iter().find(|flight| flight.packet_id == packet_id && !flight.released);
-        let Some(copy) = due.filter(|_| !life.blocked && !life.again.is_empty()).map(|due| due.copy.clone()) else {
+        let Some(copy) = due.filter(|_| !life.blocked && !life.again.is_empty()).map(|due| due.copy.clone())
+        else {
             return Err(format!("{publish:?} is sent again to {} for no reason [MQTT-4.4.0-1]", life.client));
         };
         ensure!(life.window() < receive_maximum, "more than {receive_maximum} in flight [MQTT-3.3.4-9]");
@@ -239,17 +252,22 @@ impl Oracle {
             return Ok(());
         }
         life.again.pop_front();
-        life.flight.iter_mut().filter(|flight| flight.packet_id == packet_id).for_each(|flight| flight.counted = true);
+        life.flight
+            .iter_mut()
+            .filter(|flight| flight.packet_id == packet_id)
+            .for_each(|flight| flight.counted = true);
         self.shadow.cores[call.core].counters.resent += 1;
         Ok(())
     }
 
     /// Gives up the first repetition if it is larger than the client takes now [MQTT-3.1.2-25]. False if it is not.
-    fn give_up_front(&mut self, call: &Call<'_>, id: LifeId) -> bool {
+    pub(super) fn give_up_front(&mut self, call: &Call<'_>, id: LifeId) -> bool {
         let life = &mut self.shadow.lives[id];
         life.prune_again();
         let Some(packet_id) = life.again.front() else { return false };
-        let Some(at) = life.flight.iter().position(|flight| flight.packet_id == *packet_id) else { return false };
+        let Some(at) = life.flight.iter().position(|flight| flight.packet_id == *packet_id) else {
+            return false;
+        };
         if life.flight[at].released || !self.shadow.too_large(id, &self.shadow.lives[id].flight[at].copy) {
             return false;
         }
@@ -291,8 +309,9 @@ impl Oracle {
 
     /// A message that waited, if it is its turn. Before it, only messages that cannot be sent may have waited.
     fn waiting(&mut self, call: &Call<'_>, id: LifeId, publish: &Publish<'_>) -> Verdict<Option<Copy>> {
-        let found =
-            |copy: &Copy| copy.qos == publish.qos && copy.retain == publish.retain && self.is(copy.publication, publish);
+        let found = |copy: &Copy| {
+            copy.qos == publish.qos && copy.retain == publish.retain && self.is(copy.publication, publish)
+        };
         let Some(at) = self.shadow.lives[id].queue.iter().position(found) else { return Ok(None) };
         for _ in 0..at {
             ensure!(
@@ -327,17 +346,20 @@ impl Oracle {
         let known = shadow.with_content(publish.topic, publish.payload);
         let mut ids: Vec<_> = publish.properties.subscription_identifiers().collect();
         ids.sort_unstable();
+        let life = &shadow.lives[id];
         for &publication in known.iter().rev() {
-            let found = shadow.lives[id].replays.iter().position(|replay| {
+            let fits = |replay: &Replay| {
                 !replay.cancelled
                     && crate::shadow::matches(&replay.filter, publish.topic)
                     && !replay.sent.contains(publish.topic)
                     && shadow.publications[publication].qos.min(replay.qos) == publish.qos
                     && (ids.is_empty() || ids == [replay.id])
                     && shadow.was_retained(publish.topic, publication, replay.since)
-            });
+            };
+            // A subscription that got the message live need not get it again, but may.
+            let waits = |replay: &Replay| fits(replay) && !life.came_live(publication, replay.since);
+            let found = life.replays.iter().position(waits).or_else(|| life.replays.iter().position(fits));
             let Some(found) = found else { continue };
-            let life = &shadow.lives[id];
             let publisher = &shadow.publications[publication].publisher;
             let newer = life.live_retained.keys().find(|&&live| {
                 let live_publication = &shadow.publications[live];
@@ -348,7 +370,7 @@ impl Oracle {
             ensure!(newer.is_none(), "{publish:?} to {} is retained and older than {newer:?}", life.client);
             let replay = &life.replays[found];
             let ids = if replay.id == 0 { Vec::new() } else { vec![replay.id] };
-            let copy = Copy { publication, qos: publish.qos, retain: true, ids, replayed: true };
+            let copy = Copy { publication, qos: publish.qos, retain: true, ids };
             return Ok((copy, Source::Replay(found)));
         }
         Err(format!("{publish:?} is not for {}", shadow.lives[id].client))
@@ -368,8 +390,12 @@ impl Oracle {
         let mut ids: Vec<_> = properties.subscription_identifiers().collect();
         ids.sort_unstable();
         ensure!(ids == copy.ids, "{publish:?} should have the Subscription Identifiers {:?}", copy.ids);
-        ensure!(passed_on(properties) == publication.properties, "{publish:?} has not the properties of {publication:?}");
-        let left_ms = publication.expiry.map(|expiry| expiry.0.saturating_sub((now - publication.received).0));
+        ensure!(
+            passed_on(properties) == publication.properties,
+            "{publish:?} has not the properties of {publication:?}"
+        );
+        let left_ms =
+            publication.expiry.map(|expiry| expiry.0.saturating_sub((now - publication.received).0));
         let said_s = properties.message_expiry_interval();
         ensure!(
             left_ms.is_some() == said_s.is_some()
@@ -406,7 +432,11 @@ impl Oracle {
             );
         }
         let Some(packet_id) = publish.packet_id.map(std::num::NonZero::get) else { return Ok(()) };
-        ensure!(life.again.is_empty(), "{publish:?} to {} before all repetitions [MQTT-4.6.0-1]", life.client);
+        ensure!(
+            life.again.is_empty(),
+            "{publish:?} to {} before all repetitions [MQTT-4.6.0-1]",
+            life.client
+        );
         ensure!(life.window() < receive_maximum, "more than {receive_maximum} in flight [MQTT-3.3.4-9]");
         let in_use = life.flight.iter().any(|flight| flight.packet_id == packet_id);
         ensure!(!in_use, "packet id {packet_id} is in use [MQTT-2.2.1-4]");
@@ -446,7 +476,8 @@ impl Oracle {
                 }
             }
         }
-        let replaying = self.shadow.lives_on(call.core).any(|(_, life)| life.conn.is_some() && !life.replays.is_empty());
+        let replaying =
+            self.shadow.lives_on(call.core).any(|(_, life)| life.conn.is_some() && !life.replays.is_empty());
         let ours = &mut self.shadow.cores[call.core].counters.dropped;
         if replaying {
             // What a replay comes by is known only once it is sent.
@@ -465,7 +496,8 @@ impl Oracle {
         for (id, life) in self.shadow.lives_on(call.core).filter(|(_, life)| !life.blocked) {
             let Some(conn) = self.shadow.conn_of(id) else { continue };
             let room = life.window() < usize::from(conn.receive_maximum);
-            let repetition = life.again.front().and_then(|id| life.flight.iter().find(|f| f.packet_id == *id));
+            let repetition =
+                life.again.front().and_then(|id| life.flight.iter().find(|f| f.packet_id == *id));
             let could_go = match repetition {
                 Some(flight) => !flight.released,
                 None => !life.queue.is_empty(),

@@ -12,7 +12,7 @@ use pantala::engine::{CloseReason, PeerMessage};
 use pantala::session::AckKind;
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, Limits, Message, Now, QoS, ShardId, Span};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 impl Oracle {
     pub(super) fn cause(&mut self, call: &mut Call<'_>, cause: &Cause<'_>) -> Verdict {
@@ -20,7 +20,9 @@ impl Oracle {
             Cause::Connect { conn, connect, client } => self.connect(call, *conn, connect, *client),
             Cause::Packet { conn, frame, .. } => self.packet(call, *conn, *frame),
             Cause::Malformed { conn, error } => self.violation(call, *conn, error.reason()),
-            Cause::Lost { conn } if self.shadow.conns.contains_key(&(call.core, *conn)) => self.gone(call, *conn),
+            Cause::Lost { conn } if self.shadow.conns.contains_key(&(call.core, *conn)) => {
+                self.gone(call, *conn)
+            }
             Cause::Writable { conn } => {
                 if let Some(state) = self.shadow.conns.get(&(call.core, *conn)) {
                     call.touched.insert(state.life);
@@ -77,7 +79,8 @@ impl Oracle {
                 publisher: format!("will of {}", client.text),
                 life: None,
                 origin: call.core,
-                reached: vec![false; self.shadow.cores.len()],
+                sent_to: BTreeSet::new(),
+                reached: BTreeSet::new(),
                 stored: false,
                 acknowledged: None,
             },
@@ -94,7 +97,10 @@ impl Oracle {
             asked_keep_alive_s: connect.keep_alive_s,
             keep_alive_s,
             receive_maximum: asked_window.min(limits.inflight_max),
-            packet_bytes_max: connect.properties.maximum_packet_size().map_or(u32::MAX, std::num::NonZero::get),
+            packet_bytes_max: connect
+                .properties
+                .maximum_packet_size()
+                .map_or(u32::MAX, std::num::NonZero::get),
             will,
             refused,
         });
@@ -218,13 +224,15 @@ impl Oracle {
             Packet::PubRec(ack) => {
                 let id = ack.packet_id.get();
                 let known = self.received(life, id);
-                let reason = if known || !version.is_v5() { 0 } else { ReasonCode::PacketIdentifierNotFound as u8 };
+                let reason =
+                    if known || !version.is_v5() { 0 } else { ReasonCode::PacketIdentifierNotFound as u8 };
                 call.reply = Some((conn, Reply::PubRel(id, reason)));
             }
             Packet::PubRel(ack) => {
                 let id = ack.packet_id.get();
                 let known = self.shadow.lives[life].unreleased.remove(&id);
-                let reason = if known || !version.is_v5() { 0 } else { ReasonCode::PacketIdentifierNotFound as u8 };
+                let reason =
+                    if known || !version.is_v5() { 0 } else { ReasonCode::PacketIdentifierNotFound as u8 };
                 call.reply = Some((conn, Reply::PubComp(id, reason)));
             }
             Packet::Subscribe(subscribe) => self.subscribe(conn, life, version, call.core, &subscribe),
@@ -305,7 +313,8 @@ impl Oracle {
                 publisher: life.client.clone(),
                 life: Some(id),
                 origin: call.core,
-                reached: vec![false; shadow.cores.len()],
+                sent_to: BTreeSet::new(),
+                reached: BTreeSet::new(),
                 stored: false,
                 acknowledged: None,
             };
@@ -333,7 +342,8 @@ impl Oracle {
             publisher: format!("core {}", call.core),
             life: None,
             origin: call.core,
-            reached: vec![false; self.shadow.cores.len()],
+            sent_to: BTreeSet::new(),
+            reached: BTreeSet::new(),
             stored: false,
             acknowledged: None,
         }
@@ -382,7 +392,7 @@ impl Oracle {
                     id: number,
                     since,
                     cancelled: false,
-                    sent: std::collections::BTreeSet::new(),
+                    sent: BTreeSet::new(),
                 });
             }
         }

@@ -18,7 +18,11 @@ impl Oracle {
         for ((core, conn), state) in &self.shadow.conns {
             let client = &self.shadow.lives[state.life].client;
             ensure!(state.acks.is_empty(), "{client} waits for {:?}", state.acks);
-            ensure!(state.subacks.is_empty(), "{client} waits for SUBACKs {:?} on {core}, {conn:?}", state.subacks);
+            ensure!(
+                state.subacks.is_empty(),
+                "{client} waits for SUBACKs {:?} on {core}, {conn:?}",
+                state.subacks
+            );
         }
         self.interest_is_exact()?;
         self.last_values()
@@ -43,7 +47,10 @@ impl Oracle {
             let [sent, seen] = [tally.sent, tally.seen];
             let exactly = |qos: QoS| seen[qos as usize] + tally.excused >= sent[qos as usize] || life.ended;
             ensure!(
-                seen[0] <= sent[0] && seen[2] <= sent[2] && exactly(QoS::AtLeastOnce) && exactly(QoS::ExactlyOnce),
+                seen[0] <= sent[0]
+                    && seen[2] <= sent[2]
+                    && exactly(QoS::AtLeastOnce)
+                    && exactly(QoS::ExactlyOnce),
                 "{} saw {tally:?} of {topic:?} {:?}",
                 life.client,
                 payload.escape_ascii().to_string()
@@ -63,7 +70,9 @@ impl Oracle {
                 continue;
             }
             for replay in asked.iter().filter(|replay| matches(&replay.filter, name)) {
-                let live = life.live_retained.get(&current).is_some_and(|&call| call >= replay.since);
+                let live = life.live_retained.iter().any(|(&id, &call)| {
+                    call >= replay.since && self.shadow.publications[id].topic == *name
+                });
                 let own = publication.life == Some(id);
                 ensure!(
                     live || own || replay.sent.contains(name),
@@ -79,14 +88,14 @@ impl Oracle {
     /// Every core knows exactly the filters that others have subscribers for.
     fn interest_is_exact(&self) -> Verdict {
         for core in 0..self.shadow.cores.len() {
-            let filters: BTreeSet<String> = self
-                .shadow
-                .lives_on(core)
-                .flat_map(|(_, life)| life.subscriptions.keys().cloned())
-                .collect();
+            let filters: BTreeSet<String> =
+                self.shadow.lives_on(core).flat_map(|(_, life)| life.subscriptions.keys().cloned()).collect();
             for (other, knows) in self.shadow.cores.iter().enumerate().filter(|(other, _)| *other != core) {
                 let knows = &knows.interest[core];
-                ensure!(*knows == filters, "core {other} thinks that {core} wants {knows:?}, not {filters:?}");
+                ensure!(
+                    *knows == filters,
+                    "core {other} thinks that {core} wants {knows:?}, not {filters:?}"
+                );
             }
         }
         Ok(())
