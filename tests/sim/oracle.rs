@@ -12,8 +12,8 @@ use super::shard::{Cause, Event};
 use pantala::codec::{ConnAck, Disconnect, Packet, ReasonCode, Split, SubAck, Version, decode, split};
 use pantala::engine::{CloseReason, Counters, PeerMessage, Report};
 use pantala::session::AckKind;
-use pantala::types::{ConnKey, Limits, Now, QoS, ShardId, Span};
-use std::collections::{BTreeMap, BTreeSet};
+use pantala::types::{ConnKey, Limits, Now, QoS, SessionKey, ShardId, Span};
+use std::collections::BTreeMap;
 
 /// What is wrong, if something is.
 pub(crate) type Verdict<T = ()> = Result<T, String>;
@@ -34,6 +34,8 @@ pub(crate) struct Oracle {
     pub(crate) shadow: Shadow,
     /// Of every connection that was ever accepted.
     lives: BTreeMap<(usize, ConnKey), LifeId>,
+    /// Whom retained messages are fetched for, by the key that its core has for it.
+    fetching: BTreeMap<(usize, SessionKey), LifeId>,
     /// PUBLISH packets that each connection's output took.
     taken: BTreeMap<(usize, ConnKey), u64>,
 }
@@ -82,8 +84,8 @@ struct Call<'a> {
     closes: Vec<(ConnKey, CloseReason)>,
     violation: Option<ReasonCode>,
     connecting: Option<Connecting>,
-    /// Sessions that the call is about.
-    touched: BTreeSet<LifeId>,
+    /// Sessions that the call is about, in the order in which they came up.
+    touched: Vec<LifeId>,
     tick: bool,
     /// Messages that a session did or did not get before it expired in the same tick.
     doubt: u64,
@@ -91,7 +93,12 @@ struct Call<'a> {
 
 impl Oracle {
     pub(crate) fn new(shards: usize, limits: Limits) -> Self {
-        Self { shadow: Shadow::new(shards, limits), lives: BTreeMap::new(), taken: BTreeMap::new() }
+        Self {
+            shadow: Shadow::new(shards, limits),
+            lives: BTreeMap::new(),
+            fetching: BTreeMap::new(),
+            taken: BTreeMap::new(),
+        }
     }
 
     /// The session that a connection serves or served.
@@ -128,7 +135,7 @@ impl Oracle {
             closes: Vec::new(),
             violation: None,
             connecting: None,
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
             tick: matches!(cause, Cause::Tick),
             doubt: 0,
         };
@@ -166,7 +173,7 @@ impl Oracle {
             return Err(format!("{frame:02x?} to {conn:?}, which is not open"));
         };
         let life = state.life;
-        call.touched.insert(life);
+        call.touched.push(life);
         let reply = match whole(frame, state.version)? {
             Packet::PubAck(ack) => {
                 return self.acked(call, conn, AckKind::PubAck, ack.packet_id.get(), ack.reason);
@@ -302,10 +309,15 @@ impl Oracle {
     }
 
     /// A message to another core: exactly those that have to go there.
-    fn told(&self, call: &mut Call<'_>, to: ShardId, message: &PeerMessage) -> Verdict {
+    fn told(&mut self, call: &mut Call<'_>, to: ShardId, message: &PeerMessage) -> Verdict {
         let (message, retained) = match message {
             PeerMessage::Publish(message) => (message, false),
             PeerMessage::RetainedSet(message) => (message, true),
+            PeerMessage::RetainedFetch(fetch) => {
+                let life = call.touched.last().copied();
+                self.fetching.extend(life.map(|life| ((call.core, fetch.session), life)));
+                return Ok(());
+            }
             _ => return Ok(()),
         };
         let due = call.peers.iter().position(|&(peer, id, keep)| {
@@ -345,7 +357,7 @@ impl Oracle {
 
     /// The engine's numbers are the shadow's.
     fn compare(&mut self, call: &Call<'_>, report: &Report) -> Verdict {
-        self.account_for_drops(call, report)?;
+        self.account_for_drops(call, report);
         self.nothing_waits_without_reason(call)?;
         let shadow = &self.shadow;
         let (ours, theirs) = (shadow.cores[call.core].counters, report.counters);

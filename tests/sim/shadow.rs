@@ -10,6 +10,7 @@ use pantala::engine::Counters;
 use pantala::session::{AckKind, Queued};
 use pantala::types::{ConnKey, Limits, Now, QoS, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 
 /// Index into [`Shadow::lives`].
 pub(crate) type LifeId = usize;
@@ -17,7 +18,7 @@ pub(crate) type LifeId = usize;
 pub(crate) type PubId = usize;
 
 /// A message as the broker took it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Publication {
     pub(crate) topic: String,
     pub(crate) payload: Vec<u8>,
@@ -236,6 +237,21 @@ impl Publication {
 
     pub(crate) fn expired(&self, now: Now) -> bool {
         self.expiry.is_some_and(|expiry| self.received + expiry <= now)
+    }
+}
+
+impl fmt::Debug for Publication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, payload, qos, retain, publisher, received, .. } = self;
+        let payload = payload[..payload.len().min(12)].escape_ascii();
+        write!(f, "{topic:?} \"{payload}\" {qos:?} retain {retain} of {publisher} at {received:?}")
+    }
+}
+
+impl Replay {
+    /// The Subscription Identifiers that go along.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        Some(self.id).filter(|&id| id != 0).into_iter().collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! A run in words, for people who look into a failure.
 
 use super::shard::{Cause, Event};
-use pantala::codec::{Frame, Packet, PacketType, Split, Version, decode, split};
+use pantala::codec::{Frame, Packet, PacketType, Publish, Split, Version, decode, split};
 use pantala::engine::PeerMessage;
 use pantala::types::ConnKey;
 
@@ -62,18 +62,22 @@ fn bytes(frame: &[u8], version: Version) -> String {
 
 fn body(first: u8, body: &[u8], version: Version) -> String {
     match decode(Frame { first, body }, version) {
-        Ok(Packet::Publish(p)) => format!(
-            "PUBLISH {:?} {} q{}{}{} {}",
-            p.topic,
-            payload(p.payload),
-            p.qos as u8,
-            if p.retain { " retain" } else { "" },
-            if p.dup { " dup" } else { "" },
-            p.packet_id.map_or(String::new(), |id| format!("#{id}"))
-        ),
+        Ok(Packet::Publish(message)) => publish(&message),
         Ok(packet) => format!("{packet:?}"),
         Err(_) => format!("{:?} {body:02x?}", PacketType::from_first(first)),
     }
+}
+
+pub(crate) fn publish(publish: &Publish<'_>) -> String {
+    format!(
+        "PUBLISH {:?} {} q{}{}{} {}",
+        publish.topic,
+        payload(publish.payload),
+        publish.qos as u8,
+        if publish.retain { " retain" } else { "" },
+        if publish.dup { " dup" } else { "" },
+        publish.packet_id.map_or(String::new(), |id| format!("#{id}"))
+    )
 }
 
 fn payload(payload: &[u8]) -> String {

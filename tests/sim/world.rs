@@ -419,6 +419,7 @@ impl World {
 /// What clients do.
 impl World {
     fn connect(&mut self, at: usize, hello: &Hello) {
+        self.clients[at].version = hello.version;
         let socket = self.sockets.len();
         let window = *self.dice.network.pick(&[50, 500, 100_000]);
         self.sockets.push(Socket::new(window));
@@ -586,6 +587,12 @@ impl World {
             client.reading = Reading::Eager;
             client.withholds = false;
             client.silent = false;
+        }
+        // Connections that were left open when their clients connected anew.
+        let mine: Vec<_> =
+            self.clients.iter().filter_map(|client| Some(client.link.as_ref()?.socket)).collect();
+        for (_, socket) in self.sockets.iter_mut().enumerate().filter(|(at, _)| !mine.contains(at)) {
+            socket.client_vanishes(0);
         }
         let mut homecomings = 0;
         for _ in 0..REST_WITHIN {

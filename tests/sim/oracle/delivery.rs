@@ -3,6 +3,7 @@
 use super::{Call, Oracle, Verdict, ensure, whole};
 use crate::shadow::{Copy, Flight, LifeId, PubId, Publication, Replay, passed_on};
 use crate::shard::Event;
+use crate::trace;
 use pantala::codec::{Packet, Publish, Version};
 use pantala::engine::{CloseReason, PeerMessage, Report};
 use pantala::types::limits::Overflow;
@@ -191,33 +192,46 @@ impl Oracle {
         };
         ensure!(
             frame.len() <= conn.packet_bytes_max as usize,
-            "{publish:?} is larger than {} bytes [MQTT-3.1.2-24]",
+            "a message larger than {} bytes [MQTT-3.1.2-24]",
             conn.packet_bytes_max
         );
-        call.touched.insert(id);
+        call.touched.push(id);
         *self.taken.entry((call.core, key)).or_default() += u64::from(taken);
+        let client = self.shadow.lives[id].client.clone();
+        self.message(call, id, &publish, version, taken)
+            .map_err(|wrong| format!("{} to {client}: {wrong}", trace::publish(&publish)))
+    }
+
+    fn message(
+        &mut self,
+        call: &mut Call<'_>,
+        id: LifeId,
+        publish: &Publish<'_>,
+        version: Version,
+        taken: bool,
+    ) -> Verdict {
         if publish.dup {
-            return self.again(call, id, &publish, version, taken);
+            return self.again(call, id, publish, version, taken);
         }
-        if call.tick && self.due_of(call, id, &publish).is_none() {
-            self.late_will(call, &publish)?;
+        if call.tick && self.due_of(call, id, publish).is_none() {
+            self.late_will(call, publish)?;
         }
-        let (copy, source) = match self.due_of(call, id, &publish) {
+        let (copy, source) = match self.due_of(call, id, publish) {
             Some(at) => (call.due.remove(at).1, Source::Due),
             None => {
-                ensure!(!self.shadow.lives[id].blocked, "{publish:?} to a client whose output is full");
+                ensure!(!self.shadow.lives[id].blocked, "its output is full");
                 while self.give_up_front(call, id) {}
-                match self.waiting(call, id, &publish)? {
+                match self.waiting(call, id, publish)? {
                     Some(copy) => (copy, Source::Queue),
-                    None => self.replayed(id, &publish)?,
+                    None => self.replayed(id, publish, version)?,
                 }
             }
         };
         let expired = self.shadow.publications[copy.publication].expired(call.now);
-        ensure!(!expired, "{publish:?} has expired [MQTT-3.3.2-5]");
-        self.as_expected(&copy, &publish, version, call.now)?;
+        ensure!(!expired, "it has expired [MQTT-3.3.2-5]");
+        self.as_expected(&copy, publish, version, call.now)?;
         if taken {
-            self.first_sending(call, id, copy, source, &publish)
+            self.first_sending(call, id, copy, source, publish)
         } else {
             self.refused(call, id, copy, source);
             Ok(())
@@ -235,14 +249,14 @@ impl Oracle {
     ) -> Verdict {
         let packet_id = publish.packet_id.map_or(0, std::num::NonZero::get);
         while self.shadow.lives[id].again.front().is_some_and(|&front| front != packet_id) {
-            ensure!(self.give_up_front(call, id), "{publish:?} is not what has to be sent again first");
+            ensure!(self.give_up_front(call, id), "something else has to be sent again first");
         }
         let receive_maximum = self.shadow.conn_of(id).map_or(0, |conn| usize::from(conn.receive_maximum));
         let life = &self.shadow.lives[id];
         let due = life.flight.iter().find(|flight| flight.packet_id == packet_id && !flight.released);
         let Some(copy) = due.filter(|_| !life.blocked && !life.again.is_empty()).map(|due| due.copy.clone())
         else {
-            return Err(format!("{publish:?} is sent again to {} for no reason [MQTT-4.4.0-1]", life.client));
+            return Err("sent again for no reason [MQTT-4.4.0-1]".to_owned());
         };
         ensure!(life.window() < receive_maximum, "more than {receive_maximum} in flight [MQTT-3.3.4-9]");
         self.as_expected(&copy, publish, version, call.now)?;
@@ -260,7 +274,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Gives up the first repetition if it is larger than the client takes now [MQTT-3.1.2-25]. False if it is not.
+    /// Gives up the first repetition if it is larger than the client takes now [MQTT-3.1.2-25]. False if it is not. A
+    /// QoS 2 packet id may be held by the client and has to be released.
     pub(super) fn give_up_front(&mut self, call: &Call<'_>, id: LifeId) -> bool {
         let life = &mut self.shadow.lives[id];
         life.prune_again();
@@ -268,13 +283,18 @@ impl Oracle {
         let Some(at) = life.flight.iter().position(|flight| flight.packet_id == *packet_id) else {
             return false;
         };
-        if life.flight[at].released || !self.shadow.too_large(id, &self.shadow.lives[id].flight[at].copy) {
+        let flight = life.flight[at].clone();
+        if flight.released || !self.shadow.too_large(id, &flight.copy) {
             return false;
         }
         let life = &mut self.shadow.lives[id];
-        let flight = life.flight.remove(at);
-        life.again.pop_front();
         life.tally(self.shadow.publications[flight.copy.publication].content()).excused += 1;
+        if flight.copy.qos == QoS::ExactlyOnce {
+            life.flight[at].released = true;
+        } else {
+            life.flight.remove(at);
+            life.again.pop_front();
+        }
         self.shadow.cores[call.core].counters.dropped.too_large += 1;
         true
     }
@@ -316,7 +336,7 @@ impl Oracle {
         for _ in 0..at {
             ensure!(
                 self.drop_front(call, id),
-                "{publish:?} is sent before {:?} [MQTT-4.6.0-6]",
+                "sent before {:?} [MQTT-4.6.0-6]",
                 self.shadow.lives[id].queue.front()
             );
         }
@@ -341,7 +361,7 @@ impl Oracle {
     }
 
     /// A retained message for a new subscription. It may not be older than what came live. [MQTT-3.3.1-9]
-    fn replayed(&self, id: LifeId, publish: &Publish<'_>) -> Verdict<(Copy, Source)> {
+    fn replayed(&self, id: LifeId, publish: &Publish<'_>, version: Version) -> Verdict<(Copy, Source)> {
         let shadow = &self.shadow;
         let known = shadow.with_content(publish.topic, publish.payload);
         let mut ids: Vec<_> = publish.properties.subscription_identifiers().collect();
@@ -353,7 +373,7 @@ impl Oracle {
                     && crate::shadow::matches(&replay.filter, publish.topic)
                     && !replay.sent.contains(publish.topic)
                     && shadow.publications[publication].qos.min(replay.qos) == publish.qos
-                    && (ids.is_empty() || ids == [replay.id])
+                    && (!version.is_v5() || ids == replay.ids())
                     && shadow.was_retained(publish.topic, publication, replay.since)
             };
             // A subscription that got the message live need not get it again, but may.
@@ -367,13 +387,12 @@ impl Oracle {
                     && live_publication.publisher == *publisher
                     && live_publication.topic == publish.topic
             });
-            ensure!(newer.is_none(), "{publish:?} to {} is retained and older than {newer:?}", life.client);
+            ensure!(newer.is_none(), "it is retained, and older than {newer:?}");
             let replay = &life.replays[found];
-            let ids = if replay.id == 0 { Vec::new() } else { vec![replay.id] };
-            let copy = Copy { publication, qos: publish.qos, retain: true, ids };
+            let copy = Copy { publication, qos: publish.qos, retain: true, ids: replay.ids() };
             return Ok((copy, Source::Replay(found)));
         }
-        Err(format!("{publish:?} is not for {}", shadow.lives[id].client))
+        Err("it is not for this client".to_owned())
     }
 
     /// Everything about a message is as it should be.
@@ -381,7 +400,7 @@ impl Oracle {
         let publication = &self.shadow.publications[copy.publication];
         ensure!(
             publish.qos == copy.qos && publish.retain == copy.retain,
-            "{publish:?} should be {copy:?} of {publication:?}"
+            "it should be {copy:?} of {publication:?}"
         );
         if !version.is_v5() {
             return Ok(());
@@ -389,10 +408,10 @@ impl Oracle {
         let properties = &publish.properties;
         let mut ids: Vec<_> = properties.subscription_identifiers().collect();
         ids.sort_unstable();
-        ensure!(ids == copy.ids, "{publish:?} should have the Subscription Identifiers {:?}", copy.ids);
+        ensure!(ids == copy.ids, "it should have the Subscription Identifiers {:?}", copy.ids);
         ensure!(
             passed_on(properties) == publication.properties,
-            "{publish:?} has not the properties of {publication:?}"
+            "it has not the properties of {publication:?}"
         );
         let left_ms =
             publication.expiry.map(|expiry| expiry.0.saturating_sub((now - publication.received).0));
@@ -400,7 +419,7 @@ impl Oracle {
         ensure!(
             left_ms.is_some() == said_s.is_some()
                 && left_ms.zip(said_s).is_none_or(|(left, said)| u64::from(said).abs_diff(left / 1_000) <= 1),
-            "{publish:?} has {left_ms:?} ms to live [MQTT-3.3.2-6]"
+            "it has {left_ms:?} ms to live [MQTT-3.3.2-6]"
         );
         Ok(())
     }
@@ -427,16 +446,11 @@ impl Oracle {
             let before = life.newest.insert(order, copy.publication);
             ensure!(
                 before.is_none_or(|before| before < copy.publication),
-                "{publish:?} to {} is out of order [MQTT-4.6.0-6]",
-                life.client
+                "it is out of order: {before:?} was sent before [MQTT-4.6.0-6]"
             );
         }
         let Some(packet_id) = publish.packet_id.map(std::num::NonZero::get) else { return Ok(()) };
-        ensure!(
-            life.again.is_empty(),
-            "{publish:?} to {} before all repetitions [MQTT-4.6.0-1]",
-            life.client
-        );
+        ensure!(life.again.is_empty(), "repetitions come first [MQTT-4.6.0-1]");
         ensure!(life.window() < receive_maximum, "more than {receive_maximum} in flight [MQTT-3.3.4-9]");
         let in_use = life.flight.iter().any(|flight| flight.packet_id == packet_id);
         ensure!(!in_use, "packet id {packet_id} is in use [MQTT-2.2.1-4]");
@@ -464,10 +478,13 @@ impl Oracle {
     }
 
     /// Finds what the engine dropped without a trace but in its counters: the first of those that wait, if they may be.
-    pub(super) fn account_for_drops(&mut self, call: &Call<'_>, report: &Report) -> Verdict {
+    pub(super) fn account_for_drops(&mut self, call: &Call<'_>, report: &Report) {
         let theirs = report.counters.dropped;
-        let connected = |oracle: &Self, id: LifeId| oracle.shadow.lives[id].conn.is_some();
-        for &id in call.touched.iter().filter(|&&id| connected(self, id)).collect::<Vec<_>>() {
+        let connected = self.shadow.lives_on(call.core).filter(|(_, life)| life.conn.is_some());
+        // Also those that nothing is seen of: an acknowledgement of interest may set off more than one of them.
+        let others: Vec<_> = connected.map(|(id, _)| id).collect();
+        let about = call.touched.iter().filter(|id| others.contains(id));
+        for &id in about.chain(&others) {
             loop {
                 let ours = self.shadow.cores[call.core].counters.dropped;
                 let missing = ours.expired < theirs.expired || ours.too_large < theirs.too_large;
@@ -488,7 +505,6 @@ impl Oracle {
         if (1..=call.doubt).contains(&undelivered) {
             (ours.offline, ours.queue_full) = (theirs.offline, theirs.queue_full);
         }
-        Ok(())
     }
 
     /// A client with room in its output and its window has nothing waiting.

@@ -25,7 +25,7 @@ impl Oracle {
             }
             Cause::Writable { conn } => {
                 if let Some(state) = self.shadow.conns.get(&(call.core, *conn)) {
-                    call.touched.insert(state.life);
+                    call.touched.push(state.life);
                     self.shadow.lives[state.life].blocked = false;
                 }
                 Ok(())
@@ -130,7 +130,7 @@ impl Oracle {
     /// CONNACK has left.
     pub(super) fn open(&mut self, call: &mut Call<'_>, id: LifeId) {
         let Some(connecting) = &mut call.connecting else { return };
-        call.touched.insert(id);
+        call.touched.push(id);
         let life = &mut self.shadow.lives[id];
         life.conn = Some(connecting.conn);
         life.expiry = connecting.expiry;
@@ -208,7 +208,7 @@ impl Oracle {
         };
         state.heard = call.now;
         let (life, version) = (state.life, state.version);
-        call.touched.insert(life);
+        call.touched.push(life);
         self.shadow.cores[call.core].counters.packets_in += 1;
         let packet = match decode(frame, version) {
             Ok(packet) => packet,
@@ -463,10 +463,13 @@ impl Oracle {
                 self.shadow.cores[call.core].interest[from.index()].remove(&**filter);
                 Ok(())
             }
+            PeerMessage::RetainedChunk { session, .. } => {
+                call.touched.extend(self.fetching.get(&(call.core, *session)));
+                Ok(())
+            }
             PeerMessage::InterestAck { .. }
             | PeerMessage::RetainedAck { .. }
-            | PeerMessage::RetainedFetch(_)
-            | PeerMessage::RetainedChunk { .. } => Ok(()),
+            | PeerMessage::RetainedFetch(_) => Ok(()),
         }
     }
 

@@ -70,9 +70,10 @@ impl Oracle {
                 continue;
             }
             for replay in asked.iter().filter(|replay| matches(&replay.filter, name)) {
-                let live = life.live_retained.iter().any(|(&id, &call)| {
-                    call >= replay.since && self.shadow.publications[id].topic == *name
-                });
+                let live = life
+                    .live_retained
+                    .iter()
+                    .any(|(&id, &call)| call >= replay.since && self.shadow.publications[id].topic == *name);
                 let own = publication.life == Some(id);
                 ensure!(
                     live || own || replay.sent.contains(name),
