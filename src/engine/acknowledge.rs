@@ -7,13 +7,13 @@ use crate::session::{AckKind, Awaiting, Owed, Session, Violation};
 use crate::types::{Now, PacketId, SessionKey, ShardId};
 
 impl Engine {
-    /// Holds a client to the Receive Maximum that it was told; `taken` when the message is counted already.
-    /// [MQTT-3.3.4-7] Older clients were told nothing and are bounded by their 65,535 packet ids alone.
-    pub(super) fn admit(&self, key: SessionKey, taken: usize) -> Result<(), Violation> {
+    /// Holds a client to the Receive Maximum that it was told before one more message of it is taken. [MQTT-3.3.4-7]
+    /// Older clients were told nothing and are bounded by their 65,535 packet ids alone.
+    pub(super) fn admit(&self, key: SessionKey) -> Result<(), Violation> {
         let Some(session) = self.sessions.get(key) else { return Ok(()) };
         let Some(link) = session.link() else { return Ok(()) };
         let bound = if link.version.is_v5() { self.setup.limits.receive_max } else { u16::MAX };
-        let unacknowledged = session.unreleased.len() + link.acks.len() - taken;
+        let unacknowledged = session.unreleased.len() + link.acks.pubacks();
         if unacknowledged < usize::from(bound) { Ok(()) } else { Err(Violation::ReceiveMaximum) }
     }
 

@@ -1,10 +1,12 @@
 //! Connections come and go: CONNECT, take-over, resumption, DISCONNECT, loss. [MQTT 3.1, 3.14, 4.1]
 
+use super::publish::Publication;
 use super::{CloseReason, Effects, Engine, Note};
 use crate::codec::{Connect, Disconnect, Packet, Properties, ReasonCode};
 use crate::session::connect::{ClientId, Terms, Will, accept, refuse, session_expiry};
 use crate::session::{Presence, Session, Violation};
 use crate::types::{ConnKey, Now, SessionKey, Span};
+use std::sync::Arc;
 
 impl Engine {
     /// Handles the CONNECT of a connection that this core owns. The connection is closed if the client is refused.
@@ -177,7 +179,7 @@ impl Engine {
         self.gauges.connected -= 1;
         let ephemeral = session.ephemeral();
         match link.will {
-            Some(will) if will.delay == Span(0) || ephemeral => self.publish_will(now, *will, fx),
+            Some(will) if will.delay == Span(0) || ephemeral => self.publish_will(now, key, *will, fx),
             Some(will) => {
                 if let Some(session) = self.sessions.get_mut(key) {
                     let due = now + will.delay;
@@ -193,12 +195,16 @@ impl Engine {
         }
     }
 
-    /// Publishes a will. [MQTT-3.1.2-8], [MQTT-3.1.2-14], [MQTT-3.1.2-15]
-    pub(super) fn publish_will(&mut self, now: Now, will: Will, fx: &mut impl Effects) {
+    /// Publishes a will in the name of its session, whose subscriptions may ask for No Local. [MQTT-3.1.2-8],
+    /// [MQTT-3.1.2-14], [MQTT-3.1.2-15], [MQTT-3.8.3-3]
+    pub(super) fn publish_will(&mut self, now: Now, key: SessionKey, will: Will, fx: &mut impl Effects) {
         self.counters.wills += 1;
         let mut message = will.message;
         message.delivery.received = now;
-        self.route_own(now, message, fx);
+        let message = Arc::new(message);
+        let mut publication = Publication::of(&message);
+        publication.publisher = Some(key);
+        self.route(now, &publication, fx);
     }
 
     /// Ends a session for good: its state is forgotten, a will that waits is published. [MQTT-3.1.3-9]
@@ -213,7 +219,7 @@ impl Engine {
             self.withdraw(key, filter, fx);
         }
         if let Presence::Away { will: Some((_, will)), .. } = session.presence {
-            self.publish_will(now, *will, fx);
+            self.publish_will(now, key, *will, fx);
         }
     }
 

@@ -34,6 +34,11 @@ impl Engine {
             self.replays.overtaken(publication.topic.as_str());
         }
         let matches = self.cache.lookup(&self.trie, publication.topic);
+        if !forward && publication.delivery.expired(now) {
+            // It was on its way between two cores for longer than it lives. [MQTT-3.3.2-5]
+            self.counters.dropped.expired += matches.locals.len() as u64;
+            return false;
+        }
         self.frames.clear();
         let mut delivering = Delivering {
             now,

@@ -154,7 +154,7 @@ impl Engine {
             Packet::PubRel(ack) => self.on_pubrel(key, ack, fx),
             Packet::PubComp(ack) => self.on_pubcomp(now, key, ack, fx),
             Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, key, &subscribe, fx),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(conn, key, &unsubscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, key, &unsubscribe, fx),
             Packet::PingReq => self.respond(conn, version, &Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => return self.on_disconnect(now, conn, key, &disconnect, fx),
             Packet::Auth(_) => return Err(Violation::UnexpectedAuth),

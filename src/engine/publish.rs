@@ -93,7 +93,7 @@ impl Engine {
         };
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(id)) => {
-                self.admit(key, 0)?;
+                self.admit(key)?;
                 let outcome = self.route_from_client(now, &publication, fx);
                 self.acknowledge(key, id, AckKind::PubAck, outcome, fx);
             }
@@ -135,15 +135,14 @@ impl Engine {
         publication: &Publication<'_>,
         fx: &mut impl Effects,
     ) -> Result<(), Violation> {
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let mut outcome = Outcome { reason: ReasonCode::Success, stored: None };
-        if session.unreleased.received(id) {
-            self.admit(key, 1)?;
+        if self.sessions.get(key).is_some_and(|session| !session.unreleased.contains(id)) {
+            self.admit(key)?;
             outcome = self.route_from_client(now, publication, fx);
-            if outcome.reason.is_error()
+            if !outcome.reason.is_error()
                 && let Some(session) = self.sessions.get_mut(key)
             {
-                session.unreleased.released(id);
+                session.unreleased.received(id);
             }
         }
         self.acknowledge(key, id, AckKind::PubRec, outcome, fx);
@@ -183,12 +182,7 @@ impl Engine {
 
     /// Publishes a message of the broker itself.
     pub fn publish(&mut self, now: Now, message: Message, fx: &mut impl Effects) {
-        self.route_own(now, message, fx);
-        self.evict(now, fx);
-    }
-
-    /// The same within another entry point.
-    pub(super) fn route_own(&mut self, now: Now, message: Message, fx: &mut impl Effects) {
         self.route(now, &Publication::of(&Arc::new(message)), fx);
+        self.evict(now, fx);
     }
 }

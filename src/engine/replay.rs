@@ -72,6 +72,17 @@ impl Replays {
         self.by_session.remove(&key);
     }
 
+    /// Forgets what a subscription still had to get that is no more: nothing may be added after UNSUBACK.
+    /// [MQTT-3.10.4-2]
+    pub(super) fn cancel(&mut self, key: SessionKey, filter: TopicFilter<'_>) {
+        if let Some(replays) = self.by_session.get_mut(&key) {
+            replays.retain(|replay| *replay.filter != *filter.as_str());
+            if replays.is_empty() {
+                self.by_session.remove(&key);
+            }
+        }
+    }
+
     fn take(&mut self, key: SessionKey) -> Option<Replay> {
         let replays = self.by_session.get_mut(&key)?;
         let first = replays.pop_front();

@@ -90,6 +90,7 @@ impl Engine {
 
     pub(super) fn on_unsubscribe(
         &mut self,
+        now: Now,
         conn: ConnKey,
         key: SessionKey,
         unsubscribe: &Unsubscribe<'_>,
@@ -107,12 +108,15 @@ impl Engine {
                 }
                 self.gauges.subscriptions -= 1;
                 self.withdraw(key, filter, fx);
+                self.replays.cancel(key, TopicFilter::trusted(filter));
                 ReasonCode::Success as u8
             })
             .collect();
         let unsuback =
             UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::default(), codes: &codes };
         self.respond(conn, version, &Packet::UnsubAck(unsuback), fx);
+        // Another subscription's retained messages may have waited behind those that were cancelled.
+        self.pump_if_waiting(now, key, fx);
     }
 
     /// Takes a subscription out of the trie that its session does not have any more.

@@ -52,7 +52,7 @@ impl Engine {
                 if let Presence::Away { will, .. } = &mut session.presence
                     && let Some((_, will)) = will.take()
                 {
-                    self.publish_will(now, *will, fx);
+                    self.publish_will(now, key, *will, fx);
                 }
                 self.arm(now, key);
             }

@@ -32,11 +32,13 @@ pub struct Acks<R> {
     waiting: VecDeque<(Owed<R>, bool)>,
     /// The number of the first that waits.
     first: u64,
+    /// How many of them are PUBACKs.
+    pubacks: usize,
 }
 
 impl<R> Default for Acks<R> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), first: 0 }
+        Self { waiting: VecDeque::new(), first: 0, pubacks: 0 }
     }
 }
 
@@ -44,6 +46,7 @@ impl<R> Acks<R> {
     /// Queues an acknowledgement; `ready` when it waits only for those before it. Returns the number to hand to
     /// [`Acks::complete`].
     pub fn push(&mut self, owed: Owed<R>, ready: bool) -> u64 {
+        self.pubacks += usize::from(owed.kind == AckKind::PubAck);
         self.waiting.push_back((owed, ready));
         self.first + self.waiting.len() as u64 - 1
     }
@@ -60,12 +63,14 @@ impl<R> Acks<R> {
     pub fn pop(&mut self) -> Option<Owed<R>> {
         let (_, true) = self.waiting.front()? else { return None };
         self.first += 1;
-        self.waiting.pop_front().map(|(owed, _)| owed)
+        let (owed, _) = self.waiting.pop_front()?;
+        self.pubacks -= usize::from(owed.kind == AckKind::PubAck);
+        Some(owed)
     }
 
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.waiting.len()
+    /// How many PUBACKs wait. The messages of waiting PUBRECs are counted as [`Unreleased`].
+    pub fn pubacks(&self) -> usize {
+        self.pubacks
     }
 
     /// Whether none waits: a new one that is ready may leave at once.
@@ -83,6 +88,11 @@ impl Unreleased {
     /// None.
     pub fn new(set: Set<PacketId>) -> Self {
         Self(set)
+    }
+
+    /// Whether a message with this id was taken and is not released.
+    pub fn contains(&self, id: PacketId) -> bool {
+        self.0.contains(&id)
     }
 
     /// Notes a PUBLISH; false when it is a repetition of a message that was already taken.
@@ -132,6 +142,17 @@ mod tests {
         assert_eq!(acks.pop(), None, "a number means one acknowledgement for ever");
         acks.complete(fourth);
         assert!(acks.pop().is_some() && acks.is_empty());
+    }
+
+    #[test]
+    fn waiting_pubacks_are_counted_and_pubrecs_are_not() {
+        let mut acks = Acks::default();
+        for (id, kind) in [(1, AckKind::PubRec), (2, AckKind::PubAck), (3, AckKind::PubRec)] {
+            acks.push(Owed { packet_id: PacketId::new(id).unwrap(), kind, reason: () }, true);
+        }
+        assert_eq!(acks.pubacks(), 1);
+        assert!(acks.pop().is_some() && acks.pubacks() == 1);
+        assert!(acks.pop().is_some() && acks.pubacks() == 0);
     }
 
     #[test]

@@ -121,12 +121,20 @@ impl Outbound {
         Some(Resend::Publish(id, kept))
     }
 
-    /// The message that [`Outbound::next_resend`] named is given up.
+    /// The message that [`Outbound::next_resend`] named is given up. The client may have got it before: with QoS 2 it is
+    /// asked by PUBREL to let go of the packet id, which would else make it take the next message for this one.
     pub fn cancel_resend(&mut self) {
-        if let Some(id) = self.resend.pop_front()
-            && self.sent[usize::from(id.get()) - 1].take().is_some()
-        {
-            self.ids.give_back(id);
+        let Some(&id) = self.resend.front() else { return };
+        match &mut self.sent[usize::from(id.get()) - 1] {
+            Some(sent) if sent.awaiting == Awaiting::PubRec => {
+                sent.awaiting = Awaiting::PubComp;
+                sent.kept = None;
+            }
+            entry => {
+                *entry = None;
+                self.resend.pop_front();
+                self.ids.give_back(id);
+            }
         }
     }
 
@@ -250,6 +258,21 @@ mod tests {
         assert!(!out.ready(), "new messages wait");
         assert_eq!(resends(&mut out), ["1", "pubrel", "3"]);
         assert!(out.ready());
+    }
+
+    #[test]
+    fn a_packet_id_that_the_client_may_hold_is_released_before_it_is_used_again() {
+        let mut out = Outbound::default();
+        out.resume(10);
+        send(&mut out, "too large by now", QoS::AtLeastOnce);
+        let held = send(&mut out, "too large by now, and perhaps received", QoS::ExactlyOnce);
+        out.resume(10);
+        out.next_resend();
+        out.cancel_resend();
+        out.next_resend();
+        out.cancel_resend();
+        assert_eq!((resends(&mut out), out.len()), (vec!["pubrel".to_owned()], 1));
+        assert!(out.acknowledged(held, Awaiting::PubComp) && out.is_empty());
     }
 
     #[test]

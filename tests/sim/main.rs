@@ -1,0 +1,85 @@
+//! The deterministic simulator: several engines, links, sockets and random clients on one thread from one seed, checked
+//! call by call against a shadow that does everything the slow obvious way.
+//!
+//! - `cargo test --test sim` runs a few hundred seeds and those of `seeds.txt`, which failed once.
+//! - `SIM_SEED=7 cargo test --test sim` replays one seed and tells what happens in it.
+//! - `SIM_RUNS=100000 cargo test --release --test sim` runs many.
+//!
+//! A failure prints its seed, what was wrong, and the last steps before it.
+
+mod client;
+mod dice;
+mod faults;
+mod oracle;
+mod shadow;
+mod shard;
+mod socket;
+mod trace;
+mod workload;
+mod world;
+
+use faults::Mutant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// Seeds under plain `cargo test`.
+const SMOKE: u64 = 300;
+/// Seeds within which a seeded bug has to be found.
+const FOUND_WITHIN: u64 = 60;
+/// Steps told of a failed run.
+const TOLD: usize = 80;
+
+/// Runs a seed; the story is what was told on the way.
+fn run(seed: u64, mutant: Option<Mutant>, loud: bool) -> (Result<(), String>, Vec<String>) {
+    let mut world = World::new(seed, mutant);
+    world.loud = loud;
+    let verdict = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.or_else(|| panic.downcast_ref().map(|s: &&str| (*s).to_owned())).unwrap_or_default())
+    });
+    (verdict, world.story)
+}
+
+/// Runs a seed and, if it fails, runs it once more to tell how that came about.
+fn check(seed: u64) {
+    let (Err(wrong), _) = run(seed, None, false) else { return };
+    let (_, story) = run(seed, None, true);
+    let told = &story[story.len().saturating_sub(TOLD)..];
+    panic!("{}\n\n{wrong}\n\nreplay with: SIM_SEED={seed} cargo test --test sim", told.join("\n"));
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
+}
+
+#[test]
+fn every_seed_holds() {
+    if let Some(seed) = variable("SIM_SEED") {
+        let (verdict, story) = run(seed, None, true);
+        println!("{}", story.join("\n"));
+        return verdict.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+    (0..variable("SIM_RUNS").unwrap_or(SMOKE)).for_each(check);
+}
+
+#[test]
+fn seeds_that_failed_once_hold() {
+    let lines =
+        include_str!("seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|seed| !seed.is_empty()).for_each(|seed| check(seed.parse().expect("a seed")));
+}
+
+#[test]
+fn a_seed_always_tells_the_same_story() {
+    let told = |seed| run(seed, None, true).1;
+    assert_eq!(told(3), told(3));
+    assert_ne!(told(3), told(4));
+}
+
+#[test]
+fn every_seeded_bug_is_found() {
+    for mutant in Mutant::ALL {
+        let found = (0..FOUND_WITHIN).find(|&seed| run(seed, Some(mutant), false).0.is_err());
+        assert!(found.is_some(), "{mutant:?} was not found within {FOUND_WITHIN} seeds");
+    }
+}
