@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 /// Then all clients ping, because what was still on its way to a client comes before the answer.
 #[derive(Clone, Debug, Parser)]
 #[command(
+    name = "pantala-load",
     version,
     // Its short form is that of --mqtt, as in mosquitto_pub.
     disable_version_flag = true,
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     /// Seconds without a delivery or acknowledgement after which what is missing at the end counts as lost.
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     pub(crate) quiet: f64,
-    /// Idle connections: opens so many and watches them for --duration. With --pid it measures the broker's memory for
+    /// Idle connections: opens so many and, after --warmup, watches them for --duration. With --pid it measures the broker's memory for
     /// each and its CPU time.
     #[arg(long, value_name = "CONNECTIONS", conflicts_with_all = ["publishers", "subscribers", "rate", "messages"])]
     pub(crate) idle: Option<u32>,

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How long the broker may take to answer CONNECT and SUBSCRIBE.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// A sign of life, which the broker answers.
+pub(crate) const PINGREQ: [u8; 2] = [0xc0, 0];
 const PACKET_MAX: u32 = 256 << 20;
 
 /// What went wrong with a connection.

@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::check::{Arrival, Faults, Stream};
-use crate::client::Failure;
+use crate::client::{Failure, PINGREQ};
 use crate::shape::{Received, Shape};
 use crate::stamp::Stamp;
 use crate::window::Window;
@@ -13,8 +13,6 @@ use pantala::types::{PacketId, QoS};
 /// Latencies from a microsecond to a minute, to three digits.
 const LATENCY_MIN: u64 = 1_000;
 const LATENCY_MAX: u64 = 60_000_000_000;
-
-const PINGREQ: [u8; 2] = [0xc0, 0];
 
 /// All publishers and subscribers of a run. Connections are numbered: first publishers, then subscribers.
 #[derive(Debug)]

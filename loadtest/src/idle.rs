@@ -1,12 +1,14 @@
 //! Connections that do nothing but stay: what one costs the broker.
 
 use crate::args::Args;
-use crate::client::{Client, Failure, Hello};
+use crate::client::{Client, Failure, Hello, PINGREQ};
 use crate::clock::{Clock, nanos, seconds};
 use crate::proc;
 use crate::report::IdleOutcome;
 use rustix::event::{Timespec, epoll};
 use std::os::fd::OwnedFd;
+
+const SLEEP_NANOS: u64 = 100_000_000;
 
 /// Opens the connections, watches them, and says what they cost.
 ///
@@ -24,12 +26,13 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
             .map_err(|error| Failure::Socket(client.id.clone(), error))?;
         clients.push(client);
     }
-    let clock = Clock::start();
-    let begun = cpu();
-    watch(args, &mut clients, &set, clock)?;
+    let mut pings = Pings::new(&clients);
+    pings.watch(&mut clients, &set, nanos(args.warmup))?;
+    let (clock, begun) = (pings.clock.nanos(), cpu());
+    pings.watch(&mut clients, &set, clock + nanos(args.duration))?;
     Ok(IdleOutcome {
         connections: count,
-        seconds: seconds(clock.nanos()),
+        seconds: seconds(pings.clock.nanos() - clock),
         cpu_nanos: proc::between(begun, cpu()),
         resident_before,
         resident_after: memory(),
@@ -50,29 +53,46 @@ fn open(args: &Args, number: u32, count: u32) -> Result<Client, Failure> {
 }
 
 /// Keeps the connections alive: each pings once per keep alive, evenly spread.
-fn watch(args: &Args, clients: &mut [Client], set: &OwnedFd, clock: Clock) -> Result<(), Failure> {
-    let end = nanos(args.duration);
-    let keep_alive_s = clients.iter().map(|client| client.keep_alive_s).filter(|&s| s > 0).min();
-    let every = u64::from(keep_alive_s.unwrap_or(0)) * 1_000_000_000;
-    let spacing = if every == 0 { u64::MAX } else { (every / (clients.len() as u64).max(1)).max(1) };
-    let (mut next, mut turn) = (spacing, 0);
-    let (mut events, mut scratch) = (Vec::with_capacity(1_024), vec![0; 4_096]);
-    while clock.nanos() < end {
-        while clock.nanos() >= next && !clients.is_empty() {
-            let index = turn % clients.len();
-            clients[index].output.extend_from_slice(&[0xc0, 0]);
-            clients[index].flush()?;
-            turn += 1;
-            next = next.saturating_add(spacing);
-        }
-        let left = next.min(end).saturating_sub(clock.nanos()).min(100_000_000);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(left).unwrap_or(0) };
-        // It fails only when interrupted, and then there are no events.
-        let _ = epoll::wait(set, rustix::buffer::spare_capacity(&mut events), Some(&timeout));
-        for event in events.drain(..) {
-            let index = usize::try_from(event.data.u64()).unwrap_or(0);
-            clients[index].read(&mut scratch, |_, _, _| Ok(()))?;
+struct Pings {
+    clock: Clock,
+    spacing: u64,
+    /// When the next connection pings, and which.
+    next: u64,
+    turn: usize,
+}
+
+impl Pings {
+    fn new(clients: &[Client]) -> Self {
+        let keep_alive_s = clients.iter().map(|client| client.keep_alive_s).filter(|&s| s > 0).min();
+        let spacing = keep_alive_s.map_or(u64::MAX, |seconds| {
+            (u64::from(seconds) * 1_000_000_000 / (clients.len() as u64).max(1)).max(1)
+        });
+        Self { clock: Clock::start(), spacing, next: spacing, turn: 0 }
+    }
+
+    /// Watches until a time.
+    fn watch(&mut self, clients: &mut [Client], set: &OwnedFd, end: u64) -> Result<(), Failure> {
+        let (mut events, mut scratch) = (Vec::with_capacity(1_024), vec![0; 4_096]);
+        loop {
+            let now = self.clock.nanos();
+            if now >= end {
+                return Ok(());
+            }
+            while now >= self.next {
+                let index = self.turn % clients.len();
+                clients[index].output.extend_from_slice(&PINGREQ);
+                clients[index].flush()?;
+                self.turn += 1;
+                self.next = self.next.saturating_add(self.spacing);
+            }
+            let left = self.next.min(end).saturating_sub(now).min(SLEEP_NANOS);
+            let timeout = Timespec { tv_sec: 0, tv_nsec: i64::try_from(left).unwrap_or(0) };
+            // It fails only when interrupted, and then there are no events.
+            let _ = epoll::wait(set, rustix::buffer::spare_capacity(&mut events), Some(&timeout));
+            for event in events.drain(..) {
+                let index = usize::try_from(event.data.u64()).unwrap_or(0);
+                clients[index].read(&mut scratch, |_, _, _| Ok(()))?;
+            }
         }
     }
-    Ok(())
 }

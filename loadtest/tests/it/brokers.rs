@@ -62,7 +62,7 @@ fn is_measured(broker: SocketAddr, pid: u32) {
 
 fn keeps_idle_connections(broker: SocketAddr, pid: u32) {
     for arguments in ["", "--bare", "--keep-alive 1", "--sources 7 -V 5"] {
-        let result = load(broker, &format!("--idle 50 --duration 0.5 --pid {pid} {arguments}"));
+        let result = load(broker, &format!("--idle 50 --warmup 0.1 --duration 0.5 --pid {pid} {arguments}"));
         assert_eq!(result.exit_code, Some(0), "{}", result.error);
         assert_eq!(result.number("idle"), 50.0);
         assert!(result.number("seconds") >= 0.5);
