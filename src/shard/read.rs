@@ -18,7 +18,7 @@ use tracing::debug;
 /// The scratch buffer, and so what one connection is read of per turn.
 pub(super) const SCRATCH: usize = 256 << 10;
 /// What all connections are read of per turn, or one more. Who is left over comes first in the next turn.
-const PER_TURN: u64 = 1 << 20;
+const PER_TURN: u64 = 256 << 10;
 /// What all connections of a core that have not finished their CONNECT may make it keep. Nearly all send it in one piece,
 /// of which nothing is kept.
 pub(super) const STRANGERS_BYTES_MAX: usize = 64 << 20;
