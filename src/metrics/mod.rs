@@ -19,6 +19,10 @@ pub struct Traffic {
     pub bytes_sent: u64,
     /// MQTT packets handed to the sockets.
     pub packets_sent: u64,
+    /// Connections accepted, whatever became of them.
+    pub opened: u64,
+    /// Connections that ended before a whole and sound CONNECT came.
+    pub strangers: u64,
 }
 
 /// Everything that one shard reports.

@@ -29,9 +29,11 @@ const EVERYWHERE: [Shown; 14] = [
 ];
 
 /// Shown for the broker only.
-const BROKER: [Shown; 20] = [
+const BROKER: [Shown; 22] = [
     ("clients/disconnected", |s| s.engine.sessions.saturating_sub(s.engine.connected)),
     ("clients/expired", |s| s.engine.counters.sessions_expired),
+    ("connections/opened", |s| s.traffic.opened),
+    ("connections/strangers", |s| s.traffic.strangers),
     ("connections/accepted", |s| s.engine.counters.connects),
     ("connections/refused", |s| s.engine.counters.refused),
     ("connections/closed", |s| s.engine.counters.disconnects),

@@ -119,9 +119,9 @@ impl Shard {
     }
 
     fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr) {
-        self.world.traffic.accepted += 1;
+        self.world.traffic.opened += 1;
         if self.world.conns.len() >= self.connections_max {
-            self.world.traffic.refused += 1;
+            self.world.traffic.strangers += 1;
             return self.world.journal.no_client(self.world.now, peer, NoClient::TooMany);
         }
         self.adopt(socket, peer);
@@ -135,7 +135,7 @@ impl Shard {
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(cause) = epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events) {
-            self.world.traffic.refused += 1;
+            self.world.traffic.strangers += 1;
             self.world.journal.no_client(self.world.now, peer, NoClient::Unwatched(cause));
             self.drop_conn(key);
             return None;
@@ -211,7 +211,7 @@ impl Shard {
     /// Ends a connection that is not a client's yet.
     pub(super) fn refuse_connection(&mut self, key: ConnKey, why: NoClient) {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
-        self.world.traffic.refused += 1;
+        self.world.traffic.strangers += 1;
         self.world.journal.no_client(self.world.now, conn.peer, why);
         self.world.begin_close(key);
     }

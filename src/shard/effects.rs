@@ -1,11 +1,12 @@
 //! The engine's decisions become bytes in outputs and messages in links. Nothing here makes a system call, but for a client
 //! whose output is full.
 
+use super::Item;
 use super::conn::{Conn, Phase};
 use super::journal::Journal;
-use super::{Item, Traffic};
 use crate::engine::{CloseReason, Effects, Note, PeerMessage};
 use crate::mesh::Port;
+use crate::metrics::Traffic;
 use crate::transport::Pool;
 use crate::types::{ConnKey, Now, ShardId, Slab, Span, Wheel};
 use bytes::Bytes;
@@ -88,7 +89,7 @@ impl World {
             conn.flags.refused = true;
             return None;
         }
-        self.traffic.packets_out += 1;
+        self.traffic.packets_sent += 1;
         Some((conn, &mut self.pool, &mut self.dirty))
     }
 }
@@ -97,7 +98,7 @@ impl World {
 /// messages of a client whose socket takes them. Whether there is room then.
 #[cold]
 fn relieve(conn: &mut Conn, len: usize, max: usize, pool: &mut Pool, traffic: &mut Traffic) -> bool {
-    traffic.bytes_out += conn.write(pool);
+    traffic.bytes_sent += conn.write(pool);
     // A message larger than the bound goes out when nothing else waits.
     conn.output.is_empty() || conn.output.len() + len <= max
 }
@@ -114,7 +115,7 @@ impl Effects for World {
     fn send(&mut self, key: ConnKey, bytes: &[u8]) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.output.push(bytes, &mut self.pool);
-            self.traffic.packets_out += 1;
+            self.traffic.packets_sent += 1;
             mark(conn, key, &mut self.dirty);
         }
     }

@@ -25,7 +25,7 @@ impl Shard {
     fn flush_conn(&mut self, key: ConnKey) {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         conn.flags.dirty = false;
-        self.world.traffic.bytes_out += conn.write(&mut self.world.pool);
+        self.world.traffic.bytes_sent += conn.write(&mut self.world.pool);
         if conn.flags.failed {
             return self.read_rest(key);
         }

@@ -33,7 +33,7 @@ pub use stop::Stop;
 
 use crate::engine::{Engine, PeerMessage, Setup};
 use crate::mesh::Port;
-use crate::metrics::ShardReport;
+use crate::metrics::{ShardReport, Traffic};
 use crate::transport::Pool;
 use crate::types::{ConnKey, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
 use accept::{Handover, Listener};
@@ -72,16 +72,6 @@ pub enum Item {
 /// A connection on its way to the shard that owns its client.
 #[derive(Debug)]
 pub struct Handed(Handover);
-
-/// What a shard counts of its sockets. Each number only grows.
-#[derive(Clone, Copy, Debug, Default)]
-struct Traffic {
-    bytes_in: u64,
-    bytes_out: u64,
-    packets_out: u64,
-    accepted: u64,
-    refused: u64,
-}
 
 /// What a shard is made of.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use tracing::debug;
 /// The scratch buffer, and so what one connection is read of per turn.
 pub(super) const SCRATCH: usize = 256 << 10;
 /// What all connections are read of per turn, or one more. Who is left over comes first in the next turn.
-const PER_TURN: u64 = 1 << 20;
+const PER_TURN: u64 = 256 << 10;
 /// What all connections of a core that have not finished their CONNECT may make it keep. Nearly all send it in one piece,
 /// of which nothing is kept.
 pub(super) const STRANGERS_BYTES_MAX: usize = 64 << 20;
@@ -47,9 +47,9 @@ enum Read {
 impl Shard {
     /// Reads each connection that may have something, once; those that may have more stay in the list.
     pub(super) fn read_ready(&mut self) {
-        let enough = self.world.traffic.bytes_in + PER_TURN;
+        let enough = self.world.traffic.bytes_received + PER_TURN;
         for _ in 0..self.ready.len() {
-            if !self.reads() || self.world.traffic.bytes_in >= enough {
+            if !self.reads() || self.world.traffic.bytes_received >= enough {
                 return;
             }
             let Some(key) = self.ready.pop_front() else { return };
@@ -116,7 +116,7 @@ impl Shard {
             scratch[..left].copy_from_slice(&conn.input);
             self.world.keep_input(key, Vec::new(), 0);
         }
-        self.world.traffic.bytes_in += count as u64;
+        self.world.traffic.bytes_received += count as u64;
         let len = left + count;
         Read::Some { len, more: len == scratch.len() || hangup }
     }
@@ -204,7 +204,7 @@ impl Shard {
         match read {
             Ok(count @ 1..) => {
                 let more = count == room || conn.flags.hangup;
-                self.world.traffic.bytes_in += count as u64;
+                self.world.traffic.bytes_received += count as u64;
                 return self.direct_progress(key, count) || more;
             }
             Err(Errno::AGAIN) => {}
@@ -252,8 +252,10 @@ impl Shard {
     fn end(&mut self, key: ConnKey) {
         let Some(conn) = self.world.conns.get(key) else { return };
         debug!(peer = %conn.peer, shard = self.id.0, "connection ended");
-        if conn.phase == Phase::Open {
-            self.engine.lost(self.world.now, key, &mut self.world);
+        match conn.phase {
+            Phase::Open => self.engine.lost(self.world.now, key, &mut self.world),
+            Phase::Hello(_) => self.world.traffic.strangers += 1,
+            Phase::Closing(_) | Phase::Lingering(_) => {}
         }
         self.drop_conn(key);
     }

@@ -1,7 +1,7 @@
 //! `$SYS`: every shard reports to the first, which publishes.
 
 use super::{Item, Shard};
-use crate::metrics::{ShardReport, SysTopics, Traffic};
+use crate::metrics::{ShardReport, SysTopics};
 use crate::types::{Delivery, Message, Now, QoS, ShardId, Span};
 
 /// Reports as they come in, and when the next is due.
@@ -46,15 +46,7 @@ impl Shard {
             return;
         };
         self.reports.next = Some(now + interval);
-        let traffic = &self.world.traffic;
-        let report = ShardReport {
-            engine: self.engine.report(),
-            traffic: Traffic {
-                bytes_received: traffic.bytes_in,
-                bytes_sent: traffic.bytes_out,
-                packets_sent: traffic.packets_out,
-            },
-        };
+        let report = ShardReport { engine: self.engine.report(), traffic: self.world.traffic };
         if self.id != ShardId(0) {
             return self.world.port.push(ShardId(0), Item::Report(Box::new(report)));
         }

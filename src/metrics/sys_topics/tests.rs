@@ -41,7 +41,13 @@ fn shard(base: u64) -> ShardReport {
         queued_messages: base + 45,
         queued_bytes: base + 46,
     };
-    let traffic = Traffic { bytes_received: base + 51, bytes_sent: base + 52, packets_sent: base + 53 };
+    let traffic = Traffic {
+        bytes_received: base + 51,
+        bytes_sent: base + 52,
+        packets_sent: base + 53,
+        opened: base + 54,
+        strangers: base + 55,
+    };
     ShardReport { engine, traffic }
 }
 

@@ -202,9 +202,9 @@ fn a_turn_reads_a_bounded_part_of_what_all_clients_send() {
     let mut clients: Vec<_> = (0..40).map(|n| rig.client(&format!("c{n}"))).collect();
     let flood: Vec<u8> = (0..1_000).flat_map(|n| publish("t", &numbered(n, 50))).collect();
     clients.iter_mut().for_each(|client| client.send(&[&flood[..], &PINGREQ].concat()));
-    let mut before = rig.shards[0].world.traffic.bytes_in;
+    let mut before = rig.shards[0].world.traffic.bytes_received;
     rig.until("all is read", |rig| {
-        let read = rig.shards[0].world.traffic.bytes_in - before;
+        let read = rig.shards[0].world.traffic.bytes_received - before;
         assert!(read <= (1 << 20) + SCRATCH as u64, "{read} bytes in one turn");
         before += read;
         clients.iter_mut().all(|client| {
