@@ -13,6 +13,8 @@ const PIECES_MAX: usize = 64;
 const POOLED_BYTES_MAX: usize = 256 << 10;
 /// Memory in a pool at most.
 const POOL_BYTES_MAX: usize = 32 << 20;
+/// A buffer up to this size may be mostly empty while it waits.
+const TRIM_FROM: usize = 1 << 10;
 /// What has been sent is cut off the front of a buffer once it is this much and half of all.
 const COMPACT_FROM: usize = 32 << 10;
 
@@ -108,10 +110,19 @@ impl Output {
     /// Appends a copy of `head` and a reference to `payload`.
     pub fn push_shared(&mut self, head: &[u8], payload: &Bytes, pool: &mut Pool) {
         self.push(head, pool);
+        self.trim(pool);
         let pieces = self.pieces.get_or_insert_default();
         pieces.push_back(Piece::Copied(std::mem::take(&mut self.tail)));
         pieces.push_back(Piece::Referenced(payload.clone()));
         self.len += payload.len();
+    }
+
+    /// Gives a buffer back of which little is used: what waits now may wait for long.
+    fn trim(&mut self, pool: &mut Pool) {
+        if self.tail.capacity() > TRIM_FROM.max(2 * self.tail.len()) {
+            let exact = self.tail.as_slice().to_vec();
+            pool.give(std::mem::replace(&mut self.tail, exact));
+        }
     }
 
     /// Writes as much as the socket takes, with one system call for nearly everything.
@@ -121,18 +132,16 @@ impl Output {
     pub fn write(&mut self, socket: impl AsFd, pool: &mut Pool) -> Result<Written, Errno> {
         let mut written = 0;
         while self.len > 0 {
-            match self.write_once(&socket) {
-                Ok(count) => {
-                    let part = count < self.len.min(self.first_batch());
-                    self.advance(count, pool);
-                    written += count;
-                    if part {
-                        return Ok(Written::Part(written));
-                    }
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(Written::Part(written)),
-                Err(error) => return Err(error),
+            let (asked, taken) = match self.write_once(&socket) {
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => (1, 0),
+                other => other?,
+            };
+            self.advance(taken, pool);
+            written += taken;
+            if taken < asked {
+                self.trim(pool);
+                return Ok(Written::Part(written));
             }
         }
         Ok(Written::All(written))
@@ -144,25 +153,23 @@ impl Output {
         *self = Self::default();
     }
 
-    fn write_once(&self, socket: impl AsFd) -> Result<usize, Errno> {
+    /// How many bytes one system call was asked to write, and how many it wrote.
+    fn write_once(&self, socket: impl AsFd) -> Result<(usize, usize), Errno> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        let Some(pieces) = &self.pieces else { return send(socket, &self.tail[self.sent..], flags) };
-        let parts = pieces.iter().map(Piece::bytes).chain([&self.tail[..]]).take(PIECES_MAX);
-        let mut slices: Vec<IoSlice<'_>> = parts.map(IoSlice::new).collect();
-        if let Some(first) = slices.first_mut() {
-            first.advance(self.sent);
+        let Some(pieces) = &self.pieces else {
+            return Ok((self.len, send(socket, &self.tail[self.sent..], flags)?));
+        };
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+        let parts = pieces.iter().map(Piece::bytes).chain([&self.tail[..]]);
+        let (mut count, mut asked) = (0, 0);
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+            asked += part.len();
+            count += 1;
         }
-        sendmsg(socket, &slices, &mut SendAncillaryBuffer::default(), flags)
-    }
-
-    /// What one write names at most.
-    fn first_batch(&self) -> usize {
-        match &self.pieces {
-            Some(pieces) if pieces.len() >= PIECES_MAX => {
-                pieces.iter().take(PIECES_MAX).map(|piece| piece.bytes().len()).sum::<usize>() - self.sent
-            }
-            _ => self.len,
-        }
+        slices[0].advance(self.sent);
+        let taken = sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), flags)?;
+        Ok((asked - self.sent, taken))
     }
 
     fn advance(&mut self, count: usize, pool: &mut Pool) {
@@ -199,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out_in_order_however_slowly_it_is_read() {
-        for seed in 0..20 {
+        for seed in 0..8 {
             let mut rng = Rng::new(seed);
             let (ours, mut theirs) = UnixStream::pair().unwrap();
             theirs.set_nonblocking(true).unwrap();
@@ -234,6 +241,27 @@ mod tests {
             assert!(got == expected, "seed {seed}");
             assert!(output.is_empty() && output.tail.capacity() == 0 && output.pieces.is_none());
         }
+    }
+
+    #[test]
+    fn what_waits_takes_no_more_memory_than_it_needs() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (mut output, mut pool) = (Output::default(), Pool::default());
+        (0..100).for_each(|_| pool.give(Vec::with_capacity(POOLED_BYTES_MAX)));
+        let payload = Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..40 {
+            output.push_shared(b"head", &payload, &mut pool);
+        }
+        assert!(matches!(output.write(&ours, &mut pool), Ok(Written::Part(_))));
+        output.push(b"tail", &mut pool);
+        assert!(matches!(output.write(&ours, &mut pool), Ok(Written::Part(0))));
+        let copied = output.pieces.iter().flat_map(|pieces| pieces.iter()).map(|piece| match piece {
+            Piece::Copied(bytes) => bytes.capacity(),
+            Piece::Referenced(_) => 0,
+        });
+        assert!(copied.sum::<usize>() + output.tail.capacity() <= 41 * TRIM_FROM);
+        assert_eq!(pool.free.len(), 100, "the large buffers are for others");
     }
 
     #[test]
