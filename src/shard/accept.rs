@@ -13,7 +13,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use tracing::error;
+use tracing::{error, info};
 
 /// Connections accepted per listener and turn.
 const PER_TURN: usize = 64;
@@ -109,9 +109,12 @@ impl Shard {
                     let _ =
                         epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
                     self.accept(index);
+                    let Some(listener) = self.listeners.get_mut(index) else { return };
                     // Otherwise accepting failed again, and set a new rest without a new line in the log.
-                    let listener = &mut self.listeners[index];
-                    listener.resting = listener.resting.filter(|&until| until > self.world.now);
+                    if listener.resting.is_some_and(|until| until <= self.world.now) {
+                        listener.resting = None;
+                        info!(shard = self.id.0, "accepting connections again");
+                    }
                 }
                 None => {}
             }

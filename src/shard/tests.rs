@@ -2,6 +2,7 @@
 //! for `tests/it`.
 
 mod accept;
+mod executor;
 mod flow;
 mod hello;
 mod input;

@@ -12,4 +12,5 @@ mod protocol;
 mod readme;
 mod rumqttc;
 mod sessions;
+mod shards;
 mod support;

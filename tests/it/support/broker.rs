@@ -66,10 +66,13 @@ impl Broker {
         std::fs::read_to_string(&self.log).expect("the log is readable")
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
-        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("it runs");
+        kill_process(self.pid(), Signal::TERM).expect("it runs");
     }
 
     /// Waits until it has stopped.
