@@ -9,7 +9,7 @@ use pantala::types::{PacketId, QoS};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{bind, connect, recv, send, socket_with, sockopt};
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -213,16 +213,19 @@ fn subscribe(
 fn ask(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<(u8, Vec<u8>)> {
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     stream.write_all(bytes)?;
-    let mut head = vec![0; 2];
-    stream.read_exact(&mut head)?;
+    let mut packet = vec![0; 2];
+    let mut have = 0;
     loop {
-        match codec::split(&head, PACKET_MAX).map_err(io::Error::other)? {
-            Split::Whole { frame, .. } => return Ok((frame.first, frame.body.to_vec())),
-            Split::Partial { need } => {
-                let have = head.len();
-                head.resize(need, 0);
-                stream.read_exact(&mut head[have..])?;
+        stream.read_exact(&mut packet[have..]).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => {
+                io::Error::new(ErrorKind::TimedOut, format!("nothing came in {ANSWER_WITHIN:?}"))
             }
+            _ => error,
+        })?;
+        have = packet.len();
+        match codec::split(&packet, PACKET_MAX).map_err(io::Error::other)? {
+            Split::Whole { frame, .. } => return Ok((frame.first, frame.body.to_vec())),
+            Split::Partial { need } => packet.resize(need, 0),
         }
     }
 }
