@@ -20,23 +20,24 @@
 //! at, so whoever sees the bit finds the batch. If it were relaxed, a receiver could clear the bit, find nothing, and
 //! leave the batch there for ever.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --lib --release --target-dir target/loom mesh::doorbell` tries every way in which
-//! the threads can interrupt each other three times, with every value that the standard's memory model lets a load see.
-//! It fails when a fence goes or becomes AcqRel, when an ordering of the bits is relaxed, and when the second look goes
-//! or comes before the flag is raised; each was tried.
+//! `RUSTFLAGS="--cfg pantala_loom" cargo test --lib --target-dir target/loom mesh::doorbell` tries every way
+//! in which the threads can interrupt each other three times, with every value that the standard's memory model lets a
+//! load see. It fails when a fence goes or becomes AcqRel, when an ordering of the bits is relaxed, and when the second
+//! look goes or comes before the flag is raised; each was tried. (Not the usual `--cfg loom`: tokio has no sockets under
+//! that.)
 
 use crate::types::{SHARDS_MAX, ShardId};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pantala_loom))]
 use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, pantala_loom)))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// Words of 64 shards; the fewer there are, the less loom has to try.
-const WORDS: usize = if cfg!(all(test, loom)) { 1 } else { SHARDS_MAX / 64 };
+const WORDS: usize = if cfg!(all(test, pantala_loom)) { 1 } else { SHARDS_MAX / 64 };
 
 /// "I am about to wait." On a cache line of its own, which the other side looks at once per batch and which changes
 /// only around a wait.
@@ -159,7 +160,7 @@ impl AsFd for Doorbell {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pantala_loom)))]
 mod tests {
     use super::*;
     use rustix::event::epoll;
@@ -220,7 +221,7 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, pantala_loom))]
 mod loom_tests {
     use super::*;
     use loom::sync::atomic::AtomicUsize;

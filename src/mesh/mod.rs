@@ -205,5 +205,5 @@ impl<T> fmt::Debug for Port<T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(pantala_loom)))]
 mod tests;
