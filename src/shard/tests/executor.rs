@@ -20,7 +20,7 @@ fn other_tasks_of_the_executor_run_beside_a_shard() {
             stop.raise();
         });
         // It ends because the other task could raise the stop.
-        shard.run().await;
+        Box::pin(shard.run()).await;
         other.await;
     });
 }
