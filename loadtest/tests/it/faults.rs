@@ -3,8 +3,12 @@
 use crate::proxy::{Mistake, What, proxy};
 use crate::support::{Pantala, Result, load};
 use pantala::codec::PacketType::{self, ConnAck, PingResp, PubAck, PubComp, PubRec, Publish, SubAck};
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::thread;
 
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+const SUBACK: [u8; 5] = [0x90, 3, 0, 1, 0];
 const MESSAGES: u32 = 300;
 /// A message in the middle.
 const NTH: usize = 123;
@@ -75,6 +79,8 @@ fn a_duplicate_is_found() {
 #[test]
 fn a_duplicate_of_the_last_message_is_found() {
     found(&run(Publish, 300, What::Repeat, PATIENT), &["duplicated 1"]);
+    // When all have been delivered already.
+    found(&run(Publish, 300, What::RepeatLate, PATIENT), &["duplicated 1"]);
 }
 
 #[test]
@@ -158,4 +164,31 @@ fn a_broker_that_is_not_there_is_named() {
     gave_up(&load(address, ""), &format!("cannot connect to {address}"));
     gave_up(&load(address, "--pid 4294967295"), "cannot look at process");
     gave_up(&load(address, "-p 0"), "at least one publisher");
+}
+
+/// The kernel announces what was sent and the end in one event.
+#[test]
+fn a_connection_that_is_closed_behind_its_last_packet_is_noticed_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let broker = thread::spawn(move || {
+        let accept = |answers: &[&[u8]]| {
+            let (mut client, _) = listener.accept().unwrap();
+            for answer in answers {
+                assert!(client.read(&mut [0; 200]).unwrap() > 0);
+                client.write_all(answer).unwrap();
+            }
+            client
+        };
+        let publisher = accept(&[&CONNACK]);
+        // A ping's answer that nobody asked for comes with the subscription's.
+        drop(accept(&[&CONNACK, &[&SUBACK[..], &[0xd0, 0]].concat()]));
+        let subscriber = accept(&[&CONNACK, &SUBACK]);
+        // They stay open until the load generator is gone.
+        for mut client in [publisher, subscriber] {
+            while client.read(&mut [0; 1_000]).is_ok_and(|count| count > 0) {}
+        }
+    });
+    gave_up(&load(address, "-s 2 --duration 30"), "-sub1: the broker closed the connection");
+    broker.join().unwrap();
 }

@@ -24,6 +24,8 @@ pub(crate) enum What {
     Lose,
     /// It comes twice.
     Repeat,
+    /// It comes again, before the next packet of another kind.
+    RepeatLate,
     /// It comes after the next one of its kind.
     Swap,
     /// It is changed.
@@ -67,7 +69,7 @@ struct Faulty {
     /// Whether it was made, on whichever connection.
     made: Arc<AtomicBool>,
     seen: usize,
-    /// A packet that lets the next one pass.
+    /// A packet that comes later.
     held: Option<Vec<u8>>,
 }
 
@@ -96,18 +98,27 @@ impl Faulty {
     /// Passes a packet on. False when the connection ends before it.
     fn pass(&mut self, frame: Frame<'_>, whole: &[u8], out: &mut Vec<u8>) -> bool {
         if frame.packet_type() != Some(self.mistake.kind) {
+            if matches!(self.mistake.what, What::RepeatLate) {
+                out.extend(self.held.take().unwrap_or_default());
+            }
             out.extend_from_slice(whole);
             return true;
         }
         self.seen += 1;
         if self.seen != self.mistake.nth || self.made.swap(true, Ordering::Relaxed) {
             out.extend_from_slice(whole);
-            out.extend(self.held.take().unwrap_or_default());
+            if matches!(self.mistake.what, What::Swap) {
+                out.extend(self.held.take().unwrap_or_default());
+            }
             return true;
         }
         match self.mistake.what {
             What::Lose => {}
             What::Repeat => out.extend([whole, whole].concat()),
+            What::RepeatLate => {
+                out.extend_from_slice(whole);
+                self.held = Some(whole.to_vec());
+            }
             What::Swap => self.held = Some(whole.to_vec()),
             What::Change(change) => {
                 let mut changed = whole.to_vec();
