@@ -123,8 +123,8 @@ pub(crate) struct Life {
     /// Published elsewhere after the SUBACK of a matching subscription, not delivered yet.
     pub(crate) owed: BTreeSet<PubId>,
     pub(crate) replays: Vec<Replay>,
-    /// Retained messages that came live, and in which call.
-    pub(crate) live_retained: BTreeMap<PubId, u64>,
+    /// Retained messages that came live: the topic, the message, and in which call it came.
+    pub(crate) live_retained: Vec<(String, PubId, u64)>,
     /// The newest message sent, by publisher, topic and QoS.
     pub(crate) newest: BTreeMap<(String, String, QoS), PubId>,
     pub(crate) tally: BTreeMap<(String, Vec<u8>), Tally>,
@@ -274,7 +274,7 @@ impl Life {
             unreleased: BTreeSet::new(),
             owed: BTreeSet::new(),
             replays: Vec::new(),
-            live_retained: BTreeMap::new(),
+            live_retained: Vec::new(),
             newest: BTreeMap::new(),
             tally: BTreeMap::new(),
         }
@@ -322,9 +322,9 @@ impl Life {
         })
     }
 
-    /// Whether a retained message came live since a call.
-    pub(crate) fn came_live(&self, id: PubId, since: u64) -> bool {
-        self.live_retained.get(&id).is_some_and(|&call| call >= since)
+    /// Whether a retained message came live since a replay began, so that the replay need not bring the topic's.
+    pub(crate) fn overtook(&self, replay: &Replay, topic: &str) -> bool {
+        self.live_retained.iter().any(|(live, _, call)| live == topic && *call >= replay.since)
     }
 
     /// Whether a subscription whose SUBACK has left matches.

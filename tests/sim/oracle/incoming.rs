@@ -43,7 +43,8 @@ impl Oracle {
                 self.shut_down(call);
                 Ok(())
             }
-            Cause::Lost { .. } | Cause::TurnEnd => Ok(()),
+            Cause::TurnEnd => self.nothing_is_overdue(call),
+            Cause::Lost { .. } => Ok(()),
         }
     }
 
@@ -492,6 +493,24 @@ impl Oracle {
                 self.shadow.cores[call.core].counters.sessions_expired += 1;
                 self.shadow.end(id);
             }
+        }
+        Ok(())
+    }
+
+    /// The engine was called in time for everything that was due, if it said right when that would be.
+    fn nothing_is_overdue(&self, call: &Call<'_>) -> Verdict {
+        for (_, life) in self.shadow.lives_on(call.core) {
+            ensure!(!life.will_is_due(call.now), "the will of {} is overdue", life.client);
+            ensure!(
+                !life.is_expired(call.now),
+                "the session of {} has expired and is still there",
+                life.client
+            );
+        }
+        for (_, state) in self.shadow.conns.iter().filter(|((core, _), _)| *core == call.core) {
+            let client = &self.shadow.lives[state.life].client;
+            let silent = state.silence.is_some_and(|silence| state.heard + silence <= call.now);
+            ensure!(!silent, "{client} is silent and still connected [MQTT-3.1.2-22]");
         }
         Ok(())
     }
