@@ -161,8 +161,16 @@ pub(crate) struct Conn {
     pub(crate) silence: Option<Span>,
     pub(crate) heard: Now,
     pub(crate) acks: VecDeque<AckDue>,
-    /// By packet id: the codes, and the subscriptions that were made, each with the call that made it.
-    pub(crate) subacks: BTreeMap<u16, (Vec<u8>, Vec<(String, u64)>)>,
+    /// By packet id.
+    pub(crate) subacks: BTreeMap<u16, SubAckDue>,
+}
+
+/// A SUBACK that a client is owed.
+#[derive(Debug)]
+pub(crate) struct SubAckDue {
+    pub(crate) codes: Vec<u8>,
+    /// The subscriptions that were made, each with the call that made it.
+    pub(crate) made: Vec<(String, u64)>,
 }
 
 /// A topic's retained message.

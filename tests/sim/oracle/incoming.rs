@@ -1,7 +1,7 @@
 //! What a call's cause makes true, before anything that the engine does about it.
 
 use super::{Call, Connecting, Oracle, Reply, Verdict, ensure};
-use crate::shadow::{AckDue, Conn, LifeId, Publication, Replay, Subscription, Will, passed_on};
+use crate::shadow::{AckDue, Conn, LifeId, Publication, Replay, SubAckDue, Subscription, Will, passed_on};
 use crate::shard::Cause;
 use crate::workload::BAD_FILTERS;
 use pantala::codec::{
@@ -194,7 +194,7 @@ impl Oracle {
         self.publish(call, message).map(drop)
     }
 
-    fn violation(&mut self, call: &mut Call<'_>, conn: ConnKey, reason: ReasonCode) -> Verdict {
+    fn violation(&self, call: &mut Call<'_>, conn: ConnKey, reason: ReasonCode) -> Verdict {
         if self.shadow.conns.contains_key(&(call.core, conn)) {
             call.violation = Some(reason);
             call.closes.push((conn, CloseReason::Violation));
@@ -398,7 +398,7 @@ impl Oracle {
             }
         }
         if let Some(state) = self.shadow.conns.get_mut(&(core, conn)) {
-            state.subacks.insert(subscribe.packet_id.get(), (codes, made));
+            state.subacks.insert(subscribe.packet_id.get(), SubAckDue { codes, made });
         }
     }
 
