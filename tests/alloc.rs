@@ -1,164 +1,253 @@
-//! The hot path allocates nothing: counted, not timed.
-
-#![expect(unsafe_code, reason = "a global allocator that counts has to be one")]
+//! The way of a message allocates nothing once its buffers have grown: 1 publisher, 100 subscribers, 1,000 messages.
+//!
+//! A counting allocator is the one thing here that needs `unsafe`: it passes every call on to the system's.
+#![expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
 
 use bytes::{Bytes, BytesMut};
-use pantala::codec::{Connect, Packet, Properties, Split, Subscribe, SubscribeFilters, SubscriptionOptions};
-use pantala::codec::{Version, split};
+use pantala::codec::{
+    Connect, Packet, Properties, PropertiesBuf, Property, Publish, Split, Subscribe, SubscribeFilters,
+    SubscriptionOptions, Version, split,
+};
 use pantala::engine::{CloseReason, Effects, Engine, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+const SUBSCRIBERS: u32 = 100;
+const PUBLISHER: ConnKey = ConnKey { slot: SUBSCRIBERS, generation: 0 };
+/// Messages until all buffers have grown.
+const WARM_UP: u64 = 100;
+const MESSAGES: u64 = 1_000;
+
 thread_local! {
+    // The test harness has threads of its own, which are not counted.
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: every call is handed on to the system's allocator as it is; counting allocates nothing, because the cell is
-// const-initialised and has no destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Outputs with room for everything that a test sends to them.
-struct Outputs(Vec<Vec<u8>>);
+// SAFETY: every call goes on to `System` as it came; the counter is a thread's own and needs no memory of the heap.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller keeps the promises that `GlobalAlloc::alloc` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above, and the pointer came from `System`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// Outputs and links as a shard has them: memory that stays.
+struct Outputs {
+    of: Vec<Vec<u8>>,
+    forwarded: Vec<PeerMessage>,
+    offered: u64,
+}
 
 impl Effects for Outputs {
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) {
-        self.0[conn.slot as usize].extend_from_slice(bytes);
+        self.of[conn.slot as usize].extend_from_slice(bytes);
     }
+
     fn offer(&mut self, conn: ConnKey, frame: &[u8]) -> bool {
+        self.offered += 1;
         self.send(conn, frame);
         true
     }
-    fn offer_shared(&mut self, conn: ConnKey, head: &[u8], _: &Bytes) -> bool {
-        self.offer(conn, head)
+
+    fn offer_shared(&mut self, conn: ConnKey, head: &[u8], payload: &Bytes) -> bool {
+        self.send(conn, head);
+        self.offer(conn, payload)
     }
-    fn close(&mut self, _: ConnKey, _: CloseReason) {}
-    fn peer(&mut self, _: ShardId, _: PeerMessage) {}
+
+    fn close(&mut self, conn: ConnKey, why: CloseReason) {
+        panic!("{conn:?} was closed: {why:?}");
+    }
+
+    fn peer(&mut self, _: ShardId, message: PeerMessage) {
+        self.forwarded.push(message);
+    }
+
     fn note(&mut self, _: ConnKey, _: Note<'_>) {}
 }
 
-const SUBSCRIBERS: u32 = 100;
-const TOPIC: &str = "plant/7/line/3/temperature";
-
-struct World {
+struct Broker {
     engine: Engine,
     outputs: Outputs,
+    /// What all clients speak.
     version: Version,
+    /// What they publish and subscribe with.
+    qos: QoS,
 }
 
-impl World {
-    fn new(version: Version, qos: QoS) -> Self {
-        let setup = Setup { shard: ShardId(0), shards: 1, limits: Limits::default(), seed: HashSeed(1) };
-        let room = || Vec::with_capacity(1 << 20);
-        let outputs = Outputs(std::iter::repeat_with(room).take(SUBSCRIBERS as usize + 1).collect());
-        let mut world = Self { engine: Engine::new(setup), outputs, version };
-        (0..=SUBSCRIBERS).for_each(|slot| world.connect(slot));
-        let mut block = BytesMut::new();
-        SubscribeFilters::write(&mut block, TOPIC, SubscriptionOptions::of(qos));
-        let filters = SubscribeFilters::parse(&block, version).unwrap();
-        let subscribe = Subscribe { packet_id: PacketId::MIN, properties: Properties::EMPTY, filters };
-        let mut bytes = BytesMut::new();
-        Packet::Subscribe(subscribe).encode(version, &mut bytes);
-        (1..=SUBSCRIBERS).for_each(|slot| world.send(slot, &bytes));
-        world.outputs.0.iter_mut().for_each(Vec::clear);
-        world
+impl Broker {
+    /// One core among several, with all clients connected, all but one of them subscribed to the topic.
+    fn new(version: Version, qos: QoS, cores: u16) -> Self {
+        let setup = Setup { shard: ShardId(0), shards: cores, limits: Limits::default(), seed: HashSeed(1) };
+        let of = (0..=SUBSCRIBERS).map(|_| Vec::with_capacity(4_096)).collect();
+        let outputs = Outputs { of, forwarded: Vec::with_capacity(4_096), offered: 0 };
+        let mut broker = Self { engine: Engine::new(setup), outputs, version, qos };
+        for slot in 0..=SUBSCRIBERS {
+            let conn = ConnKey { slot, generation: 0 };
+            broker.connect(conn);
+            if conn != PUBLISHER {
+                broker.subscribe(conn, "site/+/state");
+            }
+        }
+        for core in (1..cores).map(ShardId) {
+            let interest = PeerMessage::InterestAdd { filter: "site/#".into(), number: 1 };
+            broker.engine.peer(Now(0), core, interest, &mut broker.outputs);
+        }
+        broker.turn_end();
+        broker
     }
 
-    fn connect(&mut self, slot: u32) {
-        let id = format!("client-{slot}");
+    fn connect(&mut self, conn: ConnKey) {
+        let client = format!("client-{}", conn.slot);
         let connect = Connect {
             version: self.version,
             clean_start: true,
-            keep_alive_s: 0,
+            keep_alive_s: 60,
             properties: Properties::EMPTY,
-            client_id: &id,
+            client_id: &client,
             will: None,
             username: None,
             password: None,
         };
-        let conn = ConnKey { slot, generation: 0 };
-        self.engine.connect(
-            Now(0),
-            conn,
-            &connect,
-            ClientId { text: &id, assigned: false },
-            &mut self.outputs,
-        );
+        let client = ClientId { text: &client, assigned: false };
+        self.engine.connect(Now(0), conn, &connect, client, &mut self.outputs);
     }
 
-    fn send(&mut self, slot: u32, bytes: &[u8]) {
-        let Ok(Split::Whole { frame, .. }) = split(bytes, 1 << 20) else { panic!("a whole packet") };
-        self.engine.packet(Now(0), ConnKey { slot, generation: 0 }, frame, None, &mut self.outputs);
+    fn subscribe(&mut self, conn: ConnKey, filter: &str) {
+        let mut block = BytesMut::new();
+        SubscribeFilters::write(&mut block, filter, SubscriptionOptions::of(self.qos));
+        let subscribe = Subscribe {
+            packet_id: PacketId::MIN,
+            properties: Properties::EMPTY,
+            filters: SubscribeFilters::parse(&block, self.version).expect("a filter"),
+        };
+        let packet = encode(&Packet::Subscribe(subscribe), self.version);
+        self.packet(conn, &packet);
     }
 
-    fn publish(&mut self, qos: QoS) {
-        let mut bytes = vec![0x30 | (qos as u8) << 1, 0];
-        bytes.extend([0, u8::try_from(TOPIC.len()).unwrap()]);
-        bytes.extend(TOPIC.as_bytes());
-        if qos != QoS::AtMostOnce {
-            bytes.extend([0, 1]);
-        }
-        if self.version == Version::V5 {
-            bytes.push(0);
-        }
-        bytes.extend([b'x'; 64]);
-        bytes[1] = u8::try_from(bytes.len() - 2).unwrap();
-        // Caches, buffers and windows get their memory as they are used for the first time.
-        self.rounds(qos, &bytes, WARM_UP);
-        let before = ALLOCATIONS.get();
-        self.rounds(qos, &bytes, 1_000);
-        assert_eq!(ALLOCATIONS.get() - before, 0, "{:?} {qos:?}", self.version);
-        let report = self.engine.report();
-        let sent = u64::from(SUBSCRIBERS) * u64::from(WARM_UP + 1_000);
-        assert_eq!(report.counters.publish_out[qos as usize], sent, "every message went out at once");
+    fn packet(&mut self, conn: ConnKey, bytes: &[u8]) {
+        let Ok(Split::Whole { frame, .. }) = split(bytes, 1 << 20) else { panic!("{bytes:02x?}") };
+        self.engine.packet(Now(0), conn, frame, None, &mut self.outputs);
     }
 
-    fn rounds(&mut self, qos: QoS, bytes: &[u8], rounds: u16) {
-        for _ in 0..rounds {
-            self.send(0, bytes);
-            if qos == QoS::AtLeastOnce {
-                for slot in 1..=SUBSCRIBERS {
-                    // The packet id stands behind the topic of what the subscriber just got.
-                    let at = 4 + TOPIC.len();
-                    let got = &self.outputs.0[slot as usize];
-                    let ack = [0x40, 2, got[at], got[at + 1]];
-                    self.send(slot, &ack);
+    /// As if a shard had written and sent everything.
+    fn turn_end(&mut self) {
+        self.engine.turn_end(&mut self.outputs);
+        self.outputs.of.iter_mut().for_each(Vec::clear);
+        self.outputs.forwarded.clear();
+    }
+
+    /// One message to everybody, acknowledged by everybody for good.
+    fn round(&mut self, publish: &[u8]) {
+        self.packet(PUBLISHER, publish);
+        for slot in 0..SUBSCRIBERS {
+            let conn = ConnKey { slot, generation: 0 };
+            let frame = &self.outputs.of[slot as usize];
+            let topic = usize::from(u16::from_be_bytes([frame[2], frame[3]]));
+            let (high, low) = (frame[4 + topic], frame[5 + topic]);
+            match self.qos {
+                QoS::AtMostOnce => {}
+                QoS::AtLeastOnce => self.packet(conn, &[0x40, 2, high, low]),
+                QoS::ExactlyOnce => {
+                    self.packet(conn, &[0x50, 2, high, low]);
+                    self.packet(conn, &[0x70, 2, high, low]);
                 }
             }
-            self.outputs.0.iter_mut().for_each(Vec::clear);
         }
+        if self.qos == QoS::ExactlyOnce {
+            self.packet(PUBLISHER, &[0x62, 2, 0, 1]);
+        }
+        self.turn_end();
+    }
+
+    /// Allocations of so many messages, once everything has its size.
+    fn allocations(&mut self, properties: Properties<'_>) -> u64 {
+        let publish = Publish {
+            dup: false,
+            qos: self.qos,
+            retain: false,
+            topic: "site/7/state",
+            packet_id: (self.qos != QoS::AtMostOnce).then_some(PacketId::MIN),
+            properties,
+            payload: &[b'x'; 64],
+        };
+        let bytes = encode(&Packet::Publish(publish), self.version);
+        (0..WARM_UP).for_each(|_| self.round(&bytes));
+        let (offered, before) = (self.outputs.offered, ALLOCATIONS.get());
+        (0..MESSAGES).for_each(|_| self.round(&bytes));
+        let count = ALLOCATIONS.get() - before;
+        let delivered = self.outputs.offered - offered;
+        assert_eq!(delivered, MESSAGES * u64::from(SUBSCRIBERS), "all of them were delivered");
+        count
     }
 }
 
-const WARM_UP: u16 = 100;
+fn encode(packet: &Packet<'_>, version: Version) -> Vec<u8> {
+    let mut bytes = BytesMut::new();
+    packet.encode(version, &mut bytes);
+    bytes.to_vec()
+}
+
+#[test]
+fn the_allocator_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+}
 
 #[test]
 fn qos_0_fan_out_is_allocation_free() {
     for version in [Version::V311, Version::V5] {
-        World::new(version, QoS::AtMostOnce).publish(QoS::AtMostOnce);
+        let mut broker = Broker::new(version, QoS::AtMostOnce, 1);
+        assert_eq!(broker.allocations(Properties::EMPTY), 0, "{version:?}");
     }
 }
 
 #[test]
-fn qos_1_among_clean_sessions_is_allocation_free() {
-    for version in [Version::V311, Version::V5] {
-        World::new(version, QoS::AtLeastOnce).publish(QoS::AtLeastOnce);
+fn qos_1_and_2_among_clean_sessions_are_allocation_free() {
+    for (version, qos) in [
+        (Version::V311, QoS::AtLeastOnce),
+        (Version::V5, QoS::AtLeastOnce),
+        (Version::V311, QoS::ExactlyOnce),
+        (Version::V5, QoS::ExactlyOnce),
+    ] {
+        let mut broker = Broker::new(version, qos, 1);
+        assert_eq!(broker.allocations(Properties::EMPTY), 0, "{version:?} {qos:?}");
+    }
+}
+
+#[test]
+fn properties_that_are_passed_on_cost_no_allocation() {
+    let mut properties = PropertiesBuf::default();
+    properties.push(Property::ContentType("text/plain"));
+    properties.push(Property::UserProperty(("name", "value")));
+    let mut broker = Broker::new(Version::V5, QoS::AtMostOnce, 1);
+    assert_eq!(broker.allocations(properties.as_properties()), 0);
+}
+
+/// The message gets memory of its own, which all cores share: its bytes, what counts who has them, and itself.
+#[test]
+fn a_message_for_other_cores_costs_three_allocations_however_many_they_are() {
+    for cores in [2, 16] {
+        let mut broker = Broker::new(Version::V311, QoS::AtMostOnce, cores);
+        assert_eq!(broker.allocations(Properties::EMPTY), 3 * MESSAGES, "{cores} cores");
     }
 }

@@ -7,7 +7,7 @@ mod delivery;
 mod incoming;
 mod rest;
 
-use super::shadow::{AckDue, Copy, LifeId, PubId, Shadow, Will};
+use super::shadow::{AckDue, Copy, LifeId, PubId, Shadow, SubAckDue, Will};
 use super::shard::{Cause, Event};
 use pantala::codec::{ConnAck, Disconnect, Packet, ReasonCode, Split, SubAck, Version, decode, split};
 use pantala::engine::{CloseReason, Counters, PeerMessage, Report};
@@ -144,7 +144,7 @@ impl Oracle {
             call.at = at;
             self.event(&mut call, event)?;
         }
-        self.finish(&mut call)?;
+        self.finish(&call)?;
         self.compare(&call, report)
     }
 
@@ -255,7 +255,7 @@ impl Oracle {
     fn suback(&mut self, call: &Call<'_>, conn: ConnKey, suback: &SubAck<'_>) -> Verdict {
         let id = suback.packet_id.get();
         let Some(state) = self.shadow.conns.get_mut(&(call.core, conn)) else { return Ok(()) };
-        let Some((codes, made)) = state.subacks.remove(&id) else {
+        let Some(SubAckDue { codes, made }) = state.subacks.remove(&id) else {
             return Err(format!("SUBACK {id}, which was not due"));
         };
         ensure!(codes == suback.codes, "SUBACK {id} says {:x?} and not {codes:x?}", suback.codes);
@@ -336,7 +336,7 @@ impl Oracle {
     }
 
     /// What had to happen in this call has happened.
-    fn finish(&mut self, call: &mut Call<'_>) -> Verdict {
+    fn finish(&mut self, call: &Call<'_>) -> Verdict {
         if call.tick {
             self.tick_end(call)?;
         }

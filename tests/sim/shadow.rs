@@ -123,8 +123,8 @@ pub(crate) struct Life {
     /// Published elsewhere after the SUBACK of a matching subscription, not delivered yet.
     pub(crate) owed: BTreeSet<PubId>,
     pub(crate) replays: Vec<Replay>,
-    /// Retained messages that came live, and in which call.
-    pub(crate) live_retained: BTreeMap<PubId, u64>,
+    /// Retained messages that came live: the topic, the message, and in which call it came.
+    pub(crate) live_retained: Vec<(String, PubId, u64)>,
     /// The newest message sent, by publisher, topic and QoS.
     pub(crate) newest: BTreeMap<(String, String, QoS), PubId>,
     pub(crate) tally: BTreeMap<(String, Vec<u8>), Tally>,
@@ -161,8 +161,16 @@ pub(crate) struct Conn {
     pub(crate) silence: Option<Span>,
     pub(crate) heard: Now,
     pub(crate) acks: VecDeque<AckDue>,
-    /// By packet id: the codes, and the subscriptions that were made, each with the call that made it.
-    pub(crate) subacks: BTreeMap<u16, (Vec<u8>, Vec<(String, u64)>)>,
+    /// By packet id.
+    pub(crate) subacks: BTreeMap<u16, SubAckDue>,
+}
+
+/// A SUBACK that a client is owed.
+#[derive(Debug)]
+pub(crate) struct SubAckDue {
+    pub(crate) codes: Vec<u8>,
+    /// The subscriptions that were made, each with the call that made it.
+    pub(crate) made: Vec<(String, u64)>,
 }
 
 /// A topic's retained message.
@@ -274,7 +282,7 @@ impl Life {
             unreleased: BTreeSet::new(),
             owed: BTreeSet::new(),
             replays: Vec::new(),
-            live_retained: BTreeMap::new(),
+            live_retained: Vec::new(),
             newest: BTreeMap::new(),
             tally: BTreeMap::new(),
         }
@@ -322,9 +330,9 @@ impl Life {
         })
     }
 
-    /// Whether a retained message came live since a call.
-    pub(crate) fn came_live(&self, id: PubId, since: u64) -> bool {
-        self.live_retained.get(&id).is_some_and(|&call| call >= since)
+    /// Whether a retained message came live since a replay began, so that the replay need not bring the topic's.
+    pub(crate) fn overtook(&self, replay: &Replay, topic: &str) -> bool {
+        self.live_retained.iter().any(|(live, _, call)| live == topic && *call >= replay.since)
     }
 
     /// Whether a subscription whose SUBACK has left matches.

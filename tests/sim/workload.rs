@@ -8,6 +8,9 @@ use pantala::types::{QoS, Rng};
 /// Texts that are no filters.
 pub(crate) const BAD_FILTERS: [&str; 6] = ["a#", "+a", "#/a", "a/#/b", "", "a/a/a/a/a/a/a"];
 
+/// What no client may send: a wildcard in a topic name, AUTH, what only a server sends, no packet at all.
+pub(crate) const MISUSES: [&[u8]; 4] = [&[0x30, 3, 0, 1, b'#'], &[0xf0, 0], &[0x20, 2, 0, 0], &[0, 0]];
+
 const TOPICS: [&str; 12] =
     ["a", "a", "a/b", "a/b", "a/b/c", "b", "b/c", "/", "a//b", "$x/a", "a/b/", "c/fourteen-or-more-bytes/d"];
 const FILTERS: [&str; 16] = [

@@ -11,7 +11,7 @@ use super::shadow::LifeId;
 use super::shard::{Cause, Event, Item, Phase, Placement, Shard, limits};
 use super::socket::{Read, Socket};
 use super::trace;
-use super::workload::{Act, Workload};
+use super::workload::{Act, MISUSES, Workload};
 use bytes::Bytes;
 use pantala::codec::{Connect, Frame, ReasonCode, Split, SubscriptionOptions, Version, split};
 use pantala::engine::{PeerMessage, Setup};
@@ -547,8 +547,7 @@ impl World {
                 self.connect(at, &hello);
             }
             Act::Misbehave => {
-                let bytes: &[u8] =
-                    *rng.pick(&[&[0x30, 3, 0, 1, b'#'][..], &[0xf5, 0], &[0x20, 2, 0, 0], &[0, 0]]);
+                let bytes = *rng.pick(&MISUSES);
                 self.with_session(at, |link, _| link.output.extend_from_slice(bytes));
             }
             Act::Disconnect | Act::TakeOver => {}

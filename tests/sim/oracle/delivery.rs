@@ -69,7 +69,7 @@ impl Oracle {
                 continue;
             };
             if publication.retain {
-                life.live_retained.insert(id, calls);
+                life.live_retained.push((publication.topic.clone(), id, calls));
             }
             // Which of two things came first that are due in one tick, nobody can know.
             if call.tick && life.is_expired(call.now) {
@@ -376,16 +376,15 @@ impl Oracle {
                     && (!version.is_v5() || ids == replay.ids())
                     && shadow.was_retained(publish.topic, publication, replay.since)
             };
-            // A subscription that got the message live need not get it again, but may.
-            let waits = |replay: &Replay| fits(replay) && !life.came_live(publication, replay.since);
+            // A replay that was overtaken need not bring the topic's message, but may.
+            let waits = |replay: &Replay| fits(replay) && !life.overtook(replay, publish.topic);
             let found = life.replays.iter().position(waits).or_else(|| life.replays.iter().position(fits));
             let Some(found) = found else { continue };
             let publisher = &shadow.publications[publication].publisher;
-            let newer = life.live_retained.keys().find(|&&live| {
-                let live_publication = &shadow.publications[live];
-                live > publication
-                    && live_publication.publisher == *publisher
-                    && live_publication.topic == publish.topic
+            let newer = life.live_retained.iter().find(|(topic, live, _)| {
+                topic == publish.topic
+                    && *live > publication
+                    && shadow.publications[*live].publisher == *publisher
             });
             ensure!(newer.is_none(), "it is retained, and older than {newer:?}");
             let replay = &life.replays[found];

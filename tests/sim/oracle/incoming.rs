@@ -1,7 +1,7 @@
 //! What a call's cause makes true, before anything that the engine does about it.
 
 use super::{Call, Connecting, Oracle, Reply, Verdict, ensure};
-use crate::shadow::{AckDue, Conn, LifeId, Publication, Replay, Subscription, Will, passed_on};
+use crate::shadow::{AckDue, Conn, LifeId, Publication, Replay, SubAckDue, Subscription, Will, passed_on};
 use crate::shard::Cause;
 use crate::workload::BAD_FILTERS;
 use pantala::codec::{
@@ -43,7 +43,8 @@ impl Oracle {
                 self.shut_down(call);
                 Ok(())
             }
-            Cause::Lost { .. } | Cause::TurnEnd => Ok(()),
+            Cause::TurnEnd => self.nothing_is_overdue(call),
+            Cause::Lost { .. } => Ok(()),
         }
     }
 
@@ -193,7 +194,7 @@ impl Oracle {
         self.publish(call, message).map(drop)
     }
 
-    fn violation(&mut self, call: &mut Call<'_>, conn: ConnKey, reason: ReasonCode) -> Verdict {
+    fn violation(&self, call: &mut Call<'_>, conn: ConnKey, reason: ReasonCode) -> Verdict {
         if self.shadow.conns.contains_key(&(call.core, conn)) {
             call.violation = Some(reason);
             call.closes.push((conn, CloseReason::Violation));
@@ -397,7 +398,7 @@ impl Oracle {
             }
         }
         if let Some(state) = self.shadow.conns.get_mut(&(core, conn)) {
-            state.subacks.insert(subscribe.packet_id.get(), (codes, made));
+            state.subacks.insert(subscribe.packet_id.get(), SubAckDue { codes, made });
         }
     }
 
@@ -492,6 +493,24 @@ impl Oracle {
                 self.shadow.cores[call.core].counters.sessions_expired += 1;
                 self.shadow.end(id);
             }
+        }
+        Ok(())
+    }
+
+    /// The engine was called in time for everything that was due, if it said right when that would be.
+    fn nothing_is_overdue(&self, call: &Call<'_>) -> Verdict {
+        for (_, life) in self.shadow.lives_on(call.core) {
+            ensure!(!life.will_is_due(call.now), "the will of {} is overdue", life.client);
+            ensure!(
+                !life.is_expired(call.now),
+                "the session of {} has expired and is still there",
+                life.client
+            );
+        }
+        for (_, state) in self.shadow.conns.iter().filter(|((core, _), _)| *core == call.core) {
+            let client = &self.shadow.lives[state.life].client;
+            let silent = state.silence.is_some_and(|silence| state.heard + silence <= call.now);
+            ensure!(!silent, "{client} is silent and still connected [MQTT-3.1.2-22]");
         }
         Ok(())
     }

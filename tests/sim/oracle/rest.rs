@@ -70,13 +70,9 @@ impl Oracle {
                 continue;
             }
             for replay in asked.iter().filter(|replay| matches(&replay.filter, name)) {
-                let live = life
-                    .live_retained
-                    .iter()
-                    .any(|(&id, &call)| call >= replay.since && self.shadow.publications[id].topic == *name);
                 let own = publication.life == Some(id);
                 ensure!(
-                    live || own || replay.sent.contains(name),
+                    own || life.overtook(replay, name) || replay.sent.contains(name),
                     "{} subscribed to {:?} and did not get {publication:?}",
                     life.client,
                     replay.filter
