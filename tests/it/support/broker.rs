@@ -1,6 +1,5 @@
-use super::{PATIENCE, Raw};
+use super::{PATIENCE, Raw, first_line, pause};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -41,15 +40,15 @@ impl Broker {
             .stderr(std::fs::File::create(&log).expect("a log file"))
             .spawn()
             .expect("the program starts");
-        let mut out = BufReader::new(process.stdout.take().expect("is piped"));
-        let mut line = String::new();
-        out.read_line(&mut line).expect("output is text");
+        let out = process.stdout.take().expect("is piped");
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        // From here on it ends with the test, also when it never becomes ready.
+        let mut broker = Self { process, address: nowhere, log, _folder: folder };
+        let ready = first_line(out);
         let address =
-            line.trim().strip_prefix("listening on tcp://").and_then(|address| address.parse().ok());
-        let address = address.unwrap_or_else(|| {
-            panic!("no ready line but {line:?}: {}", std::fs::read_to_string(&log).unwrap_or_default())
-        });
-        Self { process, address, log, _folder: folder }
+            ready.trim().strip_prefix("listening on tcp://").and_then(|address| address.parse().ok());
+        broker.address = address.unwrap_or_else(|| panic!("no ready line but {ready:?}"));
+        broker
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -83,7 +82,7 @@ impl Broker {
                 Some(status) => return status,
                 None => assert!(Instant::now() < deadline, "the broker does not stop"),
             }
-            std::thread::yield_now();
+            pause();
         }
     }
 

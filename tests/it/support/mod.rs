@@ -10,16 +10,35 @@ pub(crate) use bytes::{
 };
 pub(crate) use raw::Raw;
 
+use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 /// How long anything may take. A bound for what never comes, not a measure of speed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until a condition holds that no socket announces.
+#[track_caller]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::yield_now();
+        pause();
     }
+}
+
+/// Between two looks at a condition: looking all the time would take a core from the broker.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(1));
+}
+
+/// The first line of a program's output; empty if it ends or stays silent instead.
+pub(crate) fn first_line(out: impl Read + Send + 'static) -> String {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = BufReader::new(out).read_line(&mut line);
+        let _ = sender.send(line);
+    });
+    receiver.recv_timeout(PATIENCE).unwrap_or_default()
 }
