@@ -189,6 +189,6 @@ fn a_connection_that_is_closed_behind_its_last_packet_is_noticed_at_once() {
             while client.read(&mut [0; 1_000]).is_ok_and(|count| count > 0) {}
         }
     });
-    gave_up(&load(address, "-s 2 --duration 30"), "-sub1: the broker closed the connection");
+    gave_up(&load(address, "-s 2 --keep-alive 0 --duration 1e6"), "-sub1: the broker closed the connection");
     broker.join().unwrap();
 }
