@@ -1,11 +1,13 @@
-// MQTT.js against the broker: mqttjs_client.cjs PORT VERSION SCENARIO. Exits with 0 when all is as it should be.
+// MQTT.js against the broker: mqttjs_client.cjs PORT VERSION SCENARIO... Exits with 0 when all is as it should be.
 'use strict'
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
 const mqtt = require('mqtt')
 
-const [port, version, scenario] = process.argv.slice(2)
+const [port, version, ...words] = process.argv.slice(2)
 const v5 = version === '5'
+// Begins the names of a scenario's clients, so that none meets one of an earlier scenario.
+let running
 // A bound for what never comes.
 const PATIENCE = 30_000
 
@@ -15,18 +17,19 @@ function within (promise, what) {
 }
 
 class Client {
-  static async connect (name, { clean = true, will, reconnectPeriod = 0 } = {}) {
+  static async connect (name, { clean = true, will, keepalive = 60, reconnectPeriod = 0 } = {}) {
     const client = new Client()
     client.messages = []
     client.waiting = []
     client.mqtt = mqtt.connect({
       host: '127.0.0.1',
       port: Number(port),
-      clientId: `js-${version}-${name}`,
+      clientId: `js-${version}-${running}-${name}`,
       protocolVersion: v5 ? 5 : version === '3.1' ? 3 : 4,
       protocolId: version === '3.1' ? 'MQIsdp' : 'MQTT',
       clean,
       will,
+      keepalive,
       reconnectPeriod,
       properties: v5 && !clean ? { sessionExpiryInterval: 100 } : undefined
     })
@@ -48,11 +51,14 @@ class Client {
     return within(this.mqtt.publishAsync(topic, payload, { qos, retain }), 'puback')
   }
 
+  async next (what) {
+    if (this.messages.length === 0) await within(new Promise(resolve => this.waiting.push(resolve)), what)
+    return this.messages.shift()
+  }
+
   async expect (topic, payload, qos, retain = false) {
-    if (this.messages.length === 0) {
-      await within(new Promise(resolve => this.waiting.push(resolve)), `${topic} ${String(payload).slice(0, 20)}`)
-    }
-    assert.deepEqual(this.messages.shift(), [topic, payload, qos, retain])
+    const got = await this.next(`${topic} ${payload.slice(0, 20)}`)
+    assert.deepEqual(got, [topic, payload, qos, retain])
   }
 
   leave () {
@@ -128,6 +134,18 @@ const scenarios = {
     await subscriber.expect('w', 'w', 1)
   },
 
+  async system () {
+    const everything = await Client.connect('e')
+    const watcher = await Client.connect('w')
+    const publisher = await Client.connect('p')
+    await everything.subscribe('#', 0)
+    await watcher.subscribe('$SYS/broker/uptime', 0)
+    // The first may be the retained one; the second is published now.
+    for (let seen = 0; seen < 2; seen++) assert.equal((await watcher.next('uptime'))[0], '$SYS/broker/uptime')
+    await publisher.publish('system', 'the first that # matches', 1)
+    await everything.expect('system', 'the first that # matches', 0)
+  },
+
   async large () {
     const subscriber = await Client.connect('s')
     const publisher = await Client.connect('p')
@@ -144,31 +162,56 @@ const scenarios = {
       const first = await Client.connect(`same${number}`, { clean: false })
       await first.subscribe(`same/${number}`, 1)
       const closed = once(first.mqtt, 'close')
+      const told = v5 && once(first.mqtt, 'disconnect')
       const second = await Client.connect(`same${number}`, { clean: false })
       assert.equal(second.sessionPresent, true)
       await within(closed, 'the first to be closed')
+      if (v5) assert.equal((await within(told, 'the reason'))[0].reasonCode, 0x8e)
       const publisher = await Client.connect(`p${number}`)
       await publisher.publish(`same/${number}`, 'x', 1)
       await second.expect(`same/${number}`, 'x', 1)
     }
   },
 
-  // Answers each message on ask/# on answer/#, for clients of other kinds, until one says stop.
-  async serve () {
-    const client = await Client.connect('server')
-    await client.subscribe('ask/#', 2)
+  async pings () {
+    const client = await Client.connect('c', { keepalive: 1, reconnectPeriod: 100 })
+    for (let pongs = 0; pongs < 2;) {
+      const [packet] = await within(once(client.mqtt, 'packetreceive'), 'the answer to a ping')
+      if (packet.cmd === 'pingresp') pongs++
+    }
+  },
+
+  // Connects with a will and a short keep alive, and is stopped from outside.
+  async mortal () {
+    await Client.connect('c', { will: { topic: 'will/mortal', payload: version, qos: 1, retain: false }, keepalive: 1 })
+    console.log('ready')
+    await new Promise(() => {})
+  },
+
+  // Passes each message of one hop on to the next, until one says stop.
+  async relay (hop) {
+    const client = await Client.connect(hop)
+    await client.subscribe(`hop/${hop}`, 2)
     console.log('ready')
     for (let payload = ''; payload !== 'stop';) {
-      if (client.messages.length === 0) await within(new Promise(resolve => client.waiting.push(resolve)), 'a question')
-      const [topic, question, qos] = client.messages.shift()
-      payload = question
-      await client.publish(topic.replace('ask/', 'answer/'), question, qos)
+      const [, passed, qos] = await client.next('a message')
+      payload = passed
+      await client.publish(`hop/${Number(hop) + 1}`, payload, qos)
     }
     await client.leave()
   }
 }
 
-scenarios[scenario]().then(() => process.exit(0), error => {
-  console.error(error)
+// A scenario is a name, or name=argument.
+async function main () {
+  for (const word of words) {
+    const [name, ...args] = word.split('=')
+    running = name
+    await scenarios[name](...args)
+  }
+}
+
+main().then(() => process.exit(0), error => {
+  console.error(`${running}:`, error)
   process.exit(1)
 })

@@ -1,33 +1,37 @@
-"""paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO. Exits with 0 when all is as it should be."""
+"""paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO... Exits with 0 when all is as it should be."""
 
 import queue
 import sys
-import threading
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-PORT, VERSION, SCENARIO = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+PORT, VERSION, SCENARIOS = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 PROTOCOL = {"3.1": mqtt.MQTTv31, "3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}[VERSION]
 # A bound for what never comes.
 PATIENCE = 30
+# Begins the names of a scenario's clients, so that none meets one of an earlier scenario.
+running = ""
 
 
 class Client:
     """A client whose messages and events can be waited for."""
 
-    def __init__(self, name, clean=True, will=None):
+    def __init__(self, name, clean=True, will=None, keep_alive=60):
         v5 = PROTOCOL == mqtt.MQTTv5
         arguments = {} if v5 else {"clean_session": clean}
-        name = f"paho-{VERSION}-{name}"
+        name = f"paho-{VERSION}-{running}-{name}"
         self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=PROTOCOL, **arguments)
-        self.messages, self.granted, self.connected, self.gone = queue.Queue(), queue.Queue(), queue.Queue(), queue.Queue()
+        self.messages, self.granted, self.connected, self.gone = (queue.Queue() for _ in range(4))
+        self.pongs = queue.Queue()
         self.client.on_message = lambda client, data, message: self.messages.put(message)
         self.client.on_subscribe = lambda client, data, mid, codes, properties: self.granted.put(codes)
         self.client.on_connect = lambda client, data, flags, code, properties: self.connected.put((flags, code))
         self.client.on_disconnect = lambda client, data, flags, code, properties: self.gone.put(code)
+        # A log line is all that tells of it.
+        self.client.on_log = lambda client, data, level, line: self.pongs.put(line) if "PINGRESP" in line else None
         if will:
             self.client.will_set(*will)
         options = {}
@@ -36,7 +40,7 @@ class Client:
             if not clean:
                 options["properties"] = Properties(PacketTypes.CONNECT)
                 options["properties"].SessionExpiryInterval = 100
-        self.client.connect("127.0.0.1", PORT, keepalive=60, **options)
+        self.client.connect("127.0.0.1", PORT, keepalive=keep_alive, **options)
         self.client.loop_start()
         flags, code = self.connected.get(timeout=PATIENCE)
         assert not code.is_failure, code
@@ -48,18 +52,16 @@ class Client:
         assert [code.value for code in codes] == [qos], codes
 
     def publish(self, topic, payload, qos, retain=False):
-        self.client.publish(topic, payload, qos, retain).wait_for_publish(PATIENCE)
+        self.await_published(self.client.publish(topic, payload, qos, retain))
+
+    def await_published(self, sent):
+        sent.wait_for_publish(PATIENCE)
+        assert sent.is_published(), "no acknowledgement"
 
     def expect(self, topic, payload, qos, retain=False):
         got = self.messages.get(timeout=PATIENCE)
         seen = (got.topic, got.payload, got.qos, got.retain)
         assert seen == (topic, payload, qos, retain), seen
-
-    def silent(self):
-        """Nothing came before what is published now."""
-        self.client.publish(f"silence/{id(self)}", b"", 0)
-        self.subscribe(f"silence/{id(self)}/more", 0)
-        assert self.messages.empty(), self.messages.get().topic
 
     def leave(self):
         self.client.disconnect()
@@ -74,10 +76,11 @@ def qos():
     for level in (0, 1, 2):
         subscriber, publisher = Client(f"s{level}"), Client(f"p{level}")
         subscriber.subscribe(f"qos/{level}", level)
-        for number in range(100):
-            publisher.publish(f"qos/{level}", b"%d" % number, level)
+        sent = [publisher.client.publish(f"qos/{level}", b"%d" % number, level) for number in range(100)]
         for number in range(100):
             subscriber.expect(f"qos/{level}", b"%d" % number, level)
+        for one in sent:
+            publisher.await_published(one)
 
 
 def retained():
@@ -133,6 +136,17 @@ def wildcards():
     subscriber.expect("w", b"w", 1)
 
 
+def system():
+    everything, watcher, publisher = Client("e"), Client("w"), Client("p")
+    everything.subscribe("#", 0)
+    watcher.subscribe("$SYS/broker/uptime", 0)
+    # The first may be the retained one; the second is published now.
+    for _ in range(2):
+        assert watcher.messages.get(timeout=PATIENCE).topic == "$SYS/broker/uptime"
+    publisher.publish("system", b"the first that # matches", 1)
+    everything.expect("system", b"the first that # matches", 0)
+
+
 def large():
     subscriber, publisher = Client("s"), Client("p")
     subscriber.subscribe("large", 2)
@@ -145,28 +159,43 @@ def large():
 def take_over():
     for number in range(8):
         first = Client(f"same{number}", clean=False)
-        first.client.reconnect_delay_set(PATIENCE, PATIENCE)
+        # It would come back, and take over in its turn.
+        first.client.reconnect_delay_set(3_600, 3_600)
         first.subscribe(f"same/{number}", 1)
         second = Client(f"same{number}", clean=False)
         assert second.session_present
         # paho-mqtt 2.1 does not read the reason of a DISCONNECT without properties, so there is nothing to compare.
         first.gone.get(timeout=PATIENCE)
-        first.client.loop_stop()
         Client(f"p{number}").publish(f"same/{number}", b"x", 1)
         second.expect(f"same/{number}", b"x", 1)
 
 
-def serve():
-    """Answers each message on ask/# on answer/#, for clients of other kinds, until one says stop."""
-    client, done = Client("server"), threading.Event()
-    client.subscribe("ask/#", 2)
+def pings():
+    client = Client("c", keep_alive=1)
+    for _ in range(2):
+        client.pongs.get(timeout=PATIENCE)
+
+
+def mortal():
+    """Connects with a will and a short keep alive, and is stopped from outside."""
+    client = Client("c", will=("will/mortal", VERSION.encode(), 1, False), keep_alive=1)
     print("ready", flush=True)
-    while not done.is_set():
+    client.messages.get()
+
+
+def relay(hop):
+    """Passes each message of one hop on to the next, until one says stop."""
+    client, payload = Client(hop), b""
+    client.subscribe(f"hop/{hop}", 2)
+    print("ready", flush=True)
+    while payload != b"stop":
         message = client.messages.get(timeout=PATIENCE)
-        client.publish(message.topic.replace("ask/", "answer/"), message.payload, message.qos)
-        if message.payload == b"stop":
-            done.set()
+        payload = message.payload
+        client.publish(f"hop/{int(hop) + 1}", payload, message.qos)
     client.leave()
 
 
-globals()[SCENARIO]()
+# A scenario is a name, or name=argument.
+for scenario in SCENARIOS:
+    running, *arguments = scenario.split("=")
+    globals()[running](*arguments)

@@ -2,12 +2,14 @@
 
 mod broker;
 mod bytes;
+mod programs;
 mod raw;
 
 pub(crate) use broker::Broker;
 pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, connack, packet, publish, publish_v5, suback, subscribe, subscribe_many, text,
 };
+pub(crate) use programs::{Beside, mqttjs, paho, program};
 pub(crate) use raw::Raw;
 
 use std::io::{BufRead, BufReader, Read};

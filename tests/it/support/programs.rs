@@ -1,0 +1,71 @@
+//! Clients that are programs of their own.
+
+use super::first_line;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A program that is on the PATH.
+pub(crate) fn program(name: &str) -> Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists());
+    Command::new(found.unwrap_or_else(|| missing(name)))
+}
+
+/// What `tests/run` put below the folder that cargo builds into: target/debug/pantala leads there.
+fn installed(name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_pantala")).ancestors().nth(2).expect("a target folder");
+    let path = target.join(name);
+    if !path.exists() {
+        missing(&path.display().to_string());
+    }
+    path
+}
+
+fn missing(what: &str) -> ! {
+    panic!("{what} is missing; run tests/run, which installs it")
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
+}
+
+/// tests/clients/paho_client.py
+pub(crate) fn paho() -> Command {
+    let mut command = Command::new(installed("venv/bin/python3"));
+    command.arg(script("paho_client.py"));
+    command
+}
+
+/// tests/clients/mqttjs_client.cjs
+pub(crate) fn mqttjs() -> Command {
+    let mut command = program("node");
+    command.arg(script("mqttjs_client.cjs")).env("NODE_PATH", installed("node/node_modules"));
+    command
+}
+
+/// A client that runs beside the test, at most as long as the test.
+pub(crate) struct Beside(pub(crate) Child);
+
+impl Beside {
+    /// Starts it, and waits until it has printed that it is ready.
+    pub(crate) fn ready(mut command: Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the client starts");
+        let mut beside = Self(child);
+        assert_eq!(first_line(beside.0.stdout.take().expect("is piped")).trim(), "ready", "{command:?}");
+        beside
+    }
+
+    /// Stops it without ending it: its sockets stay open, and it says nothing more.
+    pub(crate) fn freeze(&self) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, Signal::STOP).expect("it runs");
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
