@@ -76,6 +76,8 @@ struct Outgoing {
 pub(crate) struct Session {
     /// QoS 2 messages that it has and that are not released.
     inbound: BTreeSet<u16>,
+    /// Messages that it refused, with their packet ids.
+    refused: BTreeSet<(u16, Vec<u8>)>,
     outbound: Vec<Outgoing>,
     last_id: u16,
     pub(crate) filters: BTreeSet<String>,
@@ -90,6 +92,7 @@ pub(crate) struct Link {
     pub(crate) life: Option<LifeId>,
     input: Vec<u8>,
     pub(crate) output: BytesMut,
+    fussy: bool,
     /// Acknowledgements that are held back, in order.
     acks: VecDeque<BytesMut>,
     /// What the broker takes unacknowledged.
@@ -112,6 +115,8 @@ pub(crate) struct Client {
     /// Holds acknowledgements back.
     pub(crate) withholds: bool,
     pub(crate) persistent: bool,
+    /// Refuses some QoS 2 messages, where its protocol version has a way to say so.
+    pub(crate) fussy: bool,
     /// Says nothing though its keep alive is over.
     pub(crate) silent: bool,
     /// Only there to see the wills that are published late.
@@ -129,6 +134,7 @@ impl Client {
             reading: Reading::Eager,
             withholds: false,
             persistent: true,
+            fussy: false,
             silent: false,
             witness: false,
             link: None,
@@ -170,6 +176,7 @@ impl Client {
             life: None,
             input: Vec::new(),
             output,
+            fussy: self.fussy && hello.version.is_v5(),
             acks: VecDeque::new(),
             receive_maximum: 50,
             keep_alive: Some(hello.keep_alive_s).filter(|&s| s > 0).map(|s| Span::from_secs(s.into())),
@@ -274,6 +281,11 @@ impl Link {
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(id)) => {
                 self.acknowledge(Packet::PubAck(Ack::new(id, ReasonCode::Success)))
+            }
+            (QoS::ExactlyOnce, Some(id)) if self.fussy && publish.payload.first() == Some(&b'7') => {
+                // That is the end of it [MQTT 4.3.3], unless this does not arrive.
+                fresh = session.refused.insert((id.get(), publish.payload.to_vec()));
+                self.acknowledge(Packet::PubRec(Ack::new(id, ReasonCode::ImplementationSpecificError)));
             }
             (QoS::ExactlyOnce, Some(id)) => {
                 fresh = session.inbound.insert(id.get());

@@ -8,8 +8,13 @@ use pantala::types::{QoS, Rng};
 /// Texts that are no filters.
 pub(crate) const BAD_FILTERS: [&str; 6] = ["a#", "+a", "#/a", "a/#/b", "", "a/a/a/a/a/a/a"];
 
-/// What no client may send: a wildcard in a topic name, AUTH, what only a server sends, no packet at all.
-pub(crate) const MISUSES: [&[u8]; 4] = [&[0x30, 3, 0, 1, b'#'], &[0xf0, 0], &[0x20, 2, 0, 0], &[0, 0]];
+/// What no client may send: a wildcard in a topic name, AUTH, what only a server sends, no packet at all, the beginning
+/// of one that is too large.
+pub(crate) const MISUSES: [&[u8]; 5] =
+    [&[0x30, 3, 0, 1, b'#'], &[0xf0, 0], &[0x20, 2, 0, 0], &[0, 0], &[0x30, 0xff, 0xff, 0x7f]];
+/// Acknowledgements of all four kinds for a packet id that nobody uses.
+pub(crate) const STRAYS: [&[u8]; 4] =
+    [&[0x40, 2, 0xff, 0xff], &[0x50, 2, 0xff, 0xff], &[0x62, 2, 0xff, 0xff], &[0x70, 2, 0xff, 0xff]];
 
 const TOPICS: [&str; 12] =
     ["a", "a", "a/b", "a/b", "a/b/c", "b", "b/c", "/", "a//b", "$x/a", "a/b/", "c/fourteen-or-more-bytes/d"];
@@ -35,6 +40,8 @@ pub(crate) enum Act {
     Vanish,
     /// Connects again with the same client id, and leaves the old connection open.
     TakeOver,
+    /// Acknowledges what it was never sent.
+    Stray,
     /// Breaks the protocol.
     Misbehave,
 }
@@ -71,6 +78,7 @@ impl Workload {
             *rng.pick(&[Reading::Eager, Reading::Eager, Reading::Eager, Reading::Slow, Reading::Never]);
         client.withholds = rng.chance(1, 4);
         client.persistent = rng.chance(1, 2);
+        client.fussy = rng.chance(1, 6);
         client
     }
 
@@ -81,7 +89,8 @@ impl Workload {
             70..84 => Act::Subscribe,
             84..92 => Act::Unsubscribe,
             92..95 => Act::Ping,
-            95..100 => Act::Repeat,
+            95..99 => Act::Repeat,
+            99 => Act::Stray,
             other => match other % 10 {
                 0..3 => Act::Disconnect,
                 3..6 => Act::Vanish,
@@ -175,9 +184,16 @@ impl Workload {
         }
     }
 
-    pub(crate) fn filters(&self, version: Version, rng: &mut Rng) -> Vec<(String, SubscriptionOptions)> {
+    /// What to subscribe to; `known` are filters that the client has subscribed to already, perhaps to be asked for anew.
+    pub(crate) fn filters(
+        &self,
+        version: Version,
+        known: &[String],
+        rng: &mut Rng,
+    ) -> Vec<(String, SubscriptionOptions)> {
         let count = if rng.chance(1, 4) { 3 } else { 1 };
-        (0..count).map(|_| (self.filter(rng), options(version, rng))).collect()
+        let again = |rng: &mut Rng| (!known.is_empty() && rng.chance(1, 3)).then(|| rng.pick(known).clone());
+        (0..count).map(|_| (again(rng).unwrap_or_else(|| self.filter(rng)), options(version, rng))).collect()
     }
 
     fn filter(&self, rng: &mut Rng) -> String {

@@ -11,7 +11,7 @@ use super::shadow::LifeId;
 use super::shard::{Cause, Event, Item, Phase, Placement, Shard, limits};
 use super::socket::{Read, Socket};
 use super::trace;
-use super::workload::{Act, MISUSES, Workload};
+use super::workload::{Act, MISUSES, STRAYS, Workload};
 use bytes::Bytes;
 use pantala::codec::{Connect, Frame, ReasonCode, Split, SubscriptionOptions, Version, split};
 use pantala::engine::{PeerMessage, Setup};
@@ -508,7 +508,9 @@ impl World {
                 });
             }
             Act::Subscribe => {
-                let filters = self.workload.filters(version, rng);
+                let session = link.life.and_then(|life| self.sessions.get(&life));
+                let known: Vec<_> = session.iter().flat_map(|session| &session.filters).cloned().collect();
+                let filters = self.workload.filters(version, &known, rng);
                 let id = rng.chance(1, 3).then(|| u32::try_from(1 + rng.below(300)).expect("small"));
                 self.with_session(at, |link, session| link.subscribe(session, &filters, id));
             }
@@ -545,6 +547,10 @@ impl World {
             Act::TakeOver if connected && !self.clients[at].name.is_empty() => {
                 let hello = self.workload.hello(&self.clients[at], rng);
                 self.connect(at, &hello);
+            }
+            Act::Stray => {
+                let bytes = *rng.pick(&STRAYS);
+                self.with_session(at, |link, _| link.output.extend_from_slice(bytes));
             }
             Act::Misbehave => {
                 let bytes = *rng.pick(&MISUSES);
