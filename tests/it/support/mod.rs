@@ -9,7 +9,7 @@ pub(crate) use broker::Broker;
 pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, connack, packet, publish, publish_v5, suback, subscribe, subscribe_many, text,
 };
-pub(crate) use programs::{Beside, mqttjs, paho, program};
+pub(crate) use programs::{Beside, mqttjs, paho};
 pub(crate) use raw::Raw;
 
 use std::io::{BufRead, BufReader, Read};
