@@ -65,8 +65,15 @@ impl<'a> Disconnect<'a> {
         Ok(Self { reason, properties })
     }
 
+    /// A reason is always followed by properties, although none at all would do [MQTT 3.14.2.2.1]: rumqttc 0.25 does not
+    /// read a reason that stands alone.
     pub(super) fn encode_body(&self, version: Version, out: &mut BytesMut) {
-        encode_reason(self.reason, self.properties, version, out);
+        if version == Version::V5 && self.reason != ReasonCode::Success {
+            out.put_u8(self.reason as u8);
+            self.properties.write(version, out);
+        } else {
+            encode_reason(self.reason, self.properties, version, out);
+        }
     }
 }
 
@@ -126,5 +133,35 @@ fn encode_reason(reason: ReasonCode, properties: Properties<'_>, version: Versio
     out.put_u8(reason as u8);
     if !properties.is_empty() {
         properties.write(version, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Packet;
+
+    fn bytes(packet: Packet<'_>, version: Version) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        packet.encode(version, &mut out);
+        out.to_vec()
+    }
+
+    #[test]
+    fn a_goodbye_s_reason_is_followed_by_its_properties_and_none_is_left_out() {
+        let goodbye = |reason| Packet::Disconnect(Disconnect { reason, properties: Properties::EMPTY });
+        let stops = ReasonCode::ServerShuttingDown;
+        assert_eq!(bytes(goodbye(stops), Version::V5), [0xe0, 2, 0x8b, 0]);
+        assert_eq!(bytes(goodbye(stops), Version::V311), [0xe0, 0]);
+        assert_eq!(bytes(goodbye(ReasonCode::Success), Version::V5), [0xe0, 0]);
+    }
+
+    #[test]
+    fn an_acknowledgement_leaves_out_what_it_can() {
+        let packet_id = PacketId::new(7).unwrap();
+        let ack = |reason| Packet::PubAck(Ack { packet_id, reason, properties: Properties::EMPTY });
+        assert_eq!(bytes(ack(ReasonCode::Success), Version::V5), [0x40, 2, 0, 7]);
+        assert_eq!(bytes(ack(ReasonCode::NoMatchingSubscribers), Version::V5), [0x40, 3, 0, 7, 0x10]);
+        assert_eq!(bytes(ack(ReasonCode::NoMatchingSubscribers), Version::V311), [0x40, 2, 0, 7]);
     }
 }

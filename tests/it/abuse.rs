@@ -67,7 +67,7 @@ fn violations_of_5_0_are_answered_with_their_reason() {
         raw.send(&Connect::v5(what).bytes());
         raw.packet();
         raw.send(&bytes);
-        raw.expect(&[0xe0, 1, reason]);
+        raw.expect(&[0xe0, 2, reason, 0]);
         raw.expect_closed();
     }
     broker.serves();

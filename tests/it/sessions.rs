@@ -119,7 +119,7 @@ fn a_second_connection_takes_over_on_whatever_shard_it_arrives_mqtt_3_1_4_2() {
     let mut second = broker.raw();
     second.send(&Connect::v5("new").bytes());
     second.packet();
-    first.expect(&[0xe0, 1, 0x8e]);
+    first.expect(&[0xe0, 2, 0x8e, 0]);
     first.expect_closed();
     until("the log tells of it", || broker.log().contains("TakenOver"));
 }

@@ -43,7 +43,7 @@ fn a_packet_above_the_bound_ends_the_connection_before_its_body_comes() {
     old.send(&[0x30, 0xe6, 0x07]);
     new.send(&[0x30, 0xe6, 0x07]);
     rig.expect_end(&mut old, b"");
-    rig.expect_end(&mut new, &[0xe0, 1, 0x95]);
+    rig.expect_end(&mut new, &[0xe0, 2, 0x95, 0]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn every_client_is_told_that_the_broker_stops() {
     let address = rig.address();
     rig.stop.raise();
     old.iter_mut().for_each(|client| rig.expect_end(client, b""));
-    new.iter_mut().for_each(|client| rig.expect_end(client, &[0xe0, 1, 0x8b]));
+    new.iter_mut().for_each(|client| rig.expect_end(client, &[0xe0, 2, 0x8b, 0]));
     rig.expect_end(&mut silent, b"");
     assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
     drop((old, new, silent));
