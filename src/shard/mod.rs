@@ -302,7 +302,7 @@ impl Shard {
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
         let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && self.reads();
         let asleep = !busy && self.world.port.prepare_sleep();
-        let span = if asleep { self.sleep_span() } else { Span(0) };
+        let span = if asleep { self.sleep_span(self.clock.now()) } else { Span(0) };
         self.poll(span, events);
         if asleep {
             self.world.port.awake();
@@ -324,12 +324,13 @@ impl Shard {
         let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout));
     }
 
-    /// When the engine is to be told the time. Not while clients are not read, who would all seem silent.
+    /// When the engine is to be told the time. Not while clients are not read, and nothing is gained by staying awake.
     fn engine_deadline(&self) -> Option<Now> {
         self.engine.next_deadline().filter(|_| self.reads())
     }
 
-    fn sleep_span(&self) -> Span {
+    /// How long nothing is due.
+    fn sleep_span(&self, now: Now) -> Span {
         let deadlines = [
             self.engine_deadline(),
             self.world.deadlines.next(),
@@ -339,6 +340,6 @@ impl Shard {
             self.world.journal.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min();
-        next.map_or(YIELD_EVERY, |at| (at - self.clock.now()).min(YIELD_EVERY))
+        next.map_or(YIELD_EVERY, |at| (at - now).min(YIELD_EVERY))
     }
 }

@@ -189,11 +189,23 @@ fn a_ping_that_is_here_counts_even_if_it_is_not_read_yet() {
     quiet.send(&PINGREQ);
     // Three times the keep alive.
     rig.pass(Span::from_secs(180));
+    assert!(rig.shards[0].sleep_span(rig.now) > Span(0), "it sleeps meanwhile");
     rig.stalled.clear();
     rig.expect(&mut quiet, &PINGRESP);
     rig.settle();
     quiet.send(&PINGREQ);
     rig.expect(&mut quiet, &PINGRESP);
+}
+
+#[test]
+fn nobody_is_silent_before_all_are_read() {
+    let mut rig = Rig::new(1, &Limits::default());
+    let mut clients: Vec<_> = (0..20).map(|n| rig.client(&format!("c{n}"))).collect();
+    let flood: Vec<u8> = (0..1_000).flat_map(|n| publish("t", &numbered(n, 150))).collect();
+    clients.iter_mut().for_each(|client| client.send(&[&flood[..], &PINGREQ].concat()));
+    // Three times the keep alive, in one step: many turns are needed for what came meanwhile.
+    rig.now = rig.now + Span::from_secs(180);
+    clients.iter_mut().for_each(|client| rig.expect(client, &PINGRESP));
 }
 
 #[test]

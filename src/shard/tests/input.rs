@@ -47,6 +47,43 @@ fn a_packet_above_the_bound_ends_the_connection_before_its_body_comes() {
 }
 
 #[test]
+fn last_words_are_not_overtaken_by_a_reset() {
+    let mut rig = Rig::new(1, &Limits { packet_bytes_max: 1_000, ..Limits::default() });
+    let mut client = rig.dial();
+    client.send(&connect_v5("talkative"));
+    rig.until("CONNACK", |_| {
+        client.run();
+        !client.got.is_empty()
+    });
+    client.got.clear();
+    client.send(&[0x30, 0xff, 0xff, 0x7f]);
+    rig.expect_end(&mut client, &[0xe0, 1, 0x95]);
+    // A socket closed with unread bytes, or that gets more of them, answers with a reset.
+    assert_eq!(rig.connections(), 1, "it is there to throw them away");
+    client.send(&vec![0; 1 << 20]);
+    rig.sent(&mut client);
+    assert_eq!(rig.connections(), 1);
+    drop(client);
+    rig.until("it ends with its peer", |rig| rig.connections() == 0);
+}
+
+#[test]
+fn what_follows_a_large_packet_does_not_get_into_its_memory() {
+    let mut rig = Rig::new(1, &Limits::default());
+    let mut subscriber = rig.subscriber("subscriber", "t", 0);
+    let mut publisher = rig.client("publisher");
+    let large = publish("t", &vec![7; 100_000]);
+    publisher.send(&large[..90_000]);
+    rig.sent(&mut publisher);
+    rig.settle();
+    // As an allocator may do that rounds up.
+    rig.shards[0].world.conns.iter_mut().for_each(|(_, conn)| conn.input.reserve_exact(50_000));
+    publisher.send(&[&large[90_000..], &PINGREQ].concat());
+    rig.expect(&mut publisher, &PINGRESP);
+    rig.expect(&mut subscriber, &large);
+}
+
+#[test]
 fn payloads_of_every_size_arrive_as_they_were_sent() {
     let mut rig = Rig::new(2, &Limits { output_bytes_max: 8 << 20, ..Limits::default() });
     let mut subscribers = [0, 1].map(|shard| {

@@ -1,6 +1,7 @@
 //! The end of a broker.
 
 use super::rig::*;
+use crate::shard::Token;
 use crate::types::{Limits, Span};
 use std::net::TcpStream;
 
@@ -48,6 +49,44 @@ fn what_was_published_before_the_stop_arrives_before_the_goodbye() {
         let expected = [messages, publish("t", b"last")].concat();
         subscribers.iter_mut().for_each(|subscriber| rig.expect_end(subscriber, &expected));
     }
+}
+
+#[test]
+fn goodbyes_wait_for_what_another_shard_has_read_already() {
+    let mut rig = Rig::new(2, &Limits::default());
+    let (publisher, subscriber) = (rig.id_on(0), rig.id_on(1));
+    let (mut publisher, mut subscriber) = (rig.client(&publisher), rig.subscriber(&subscriber, "t", 0));
+    publisher.send(&publish("t", b"read"));
+    rig.stalled = vec![0];
+    let shard = &mut rig.shards[0];
+    let mut events = Vec::with_capacity(64);
+    // The first half of a turn.
+    while shard.world.port.pending() == 0 {
+        shard.poll(Span(1), &mut events);
+        events.drain(..).for_each(|event| shard.event(Token::of(event.data), event.flags));
+        shard.read_ready();
+    }
+    publisher.send(&publish_1(1, "t", b"unread"));
+    rig.stop.raise();
+    rig.settle();
+    subscriber.run();
+    assert!(!subscriber.closed, "the other shard has not said its last word");
+    rig.stalled.clear();
+    rig.expect_end(&mut subscriber, &publish("t", b"read"));
+    rig.expect_end(&mut publisher, b"");
+}
+
+#[test]
+fn a_shard_that_never_says_its_last_word_is_not_waited_for_for_ever() {
+    let mut rig = Rig::new(2, &Limits::default());
+    let id = rig.id_on(0);
+    let mut here = rig.client(&id);
+    rig.stalled = vec![1];
+    rig.stop.raise();
+    rig.settle();
+    here.send(&publish_1(1, "t", b"too late"));
+    rig.pass(Span::from_secs(2));
+    rig.expect_end(&mut here, b"");
 }
 
 #[test]
