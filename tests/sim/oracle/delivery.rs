@@ -479,18 +479,20 @@ impl Oracle {
     /// Finds what the engine dropped without a trace but in its counters: the first of those that wait, if they may be.
     pub(super) fn account_for_drops(&mut self, call: &Call<'_>, report: &Report) {
         let theirs = report.counters.dropped;
+        let missing = |oracle: &Self| {
+            let ours = oracle.shadow.cores[call.core].counters.dropped;
+            ours.expired < theirs.expired || ours.too_large < theirs.too_large
+        };
+        let surplus = |oracle: &Self| {
+            let queued = oracle.shadow.lives_on(call.core).map(|(_, life)| life.queue.len() as u64);
+            queued.sum::<u64>() > report.queued_messages
+        };
         let connected = self.shadow.lives_on(call.core).filter(|(_, life)| life.conn.is_some());
         // Also those that nothing is seen of: an acknowledgement of interest may set off more than one of them.
         let others: Vec<_> = connected.map(|(id, _)| id).collect();
-        let about = call.touched.iter().filter(|id| others.contains(id));
-        for &id in about.chain(&others) {
-            loop {
-                let ours = self.shadow.cores[call.core].counters.dropped;
-                let missing = ours.expired < theirs.expired || ours.too_large < theirs.too_large;
-                if !missing || !(self.give_up_front(call, id) || self.drop_front(call, id)) {
-                    break;
-                }
-            }
+        for &id in call.touched.iter().filter(|id| others.contains(id)).chain(&others) {
+            while missing(self) && self.give_up_front(call, id) {}
+            while missing(self) && surplus(self) && self.drop_front(call, id) {}
         }
         let replaying =
             self.shadow.lives_on(call.core).any(|(_, life)| life.conn.is_some() && !life.replays.is_empty());
