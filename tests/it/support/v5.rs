@@ -221,6 +221,15 @@ impl Broker {
         self.greeted(&Connect::v5(id)).0
     }
 
+    /// A client of 5.0 whose session outlives its connection for long; `present` is whether it was there already.
+    #[track_caller]
+    pub(crate) fn kept_v5(&self, id: &str, present: bool) -> Raw {
+        let properties = &property::four(property::SESSION_EXPIRY, 1_000);
+        let (raw, answer) = self.greeted(&Connect { properties, clean: false, ..Connect::v5(id) });
+        assert_eq!(answer.flags, u8::from(present), "Session Present");
+        raw
+    }
+
     /// A client of 5.0 that is accepted, and how.
     #[track_caller]
     pub(crate) fn greeted(&self, connect: &Connect<'_>) -> (Raw, Answer) {
