@@ -434,7 +434,7 @@ impl Oracle {
             }
             life.expiry = granted(asked_s, &self.shadow.limits);
         }
-        if disconnect.reason != ReasonCode::DisconnectWithWillMessage {
+        if disconnect.reason == ReasonCode::Success {
             life.will = None;
         }
         call.closes.push((conn, CloseReason::Goodbye));
