@@ -270,14 +270,14 @@ impl Broker {
     pub(crate) fn disconnects(&self, id: &str, bytes: &[u8], reason: u8) {
         let mut raw = self.v5(id);
         raw.send(bytes);
-        raw.expect_disconnect(reason);
+        raw.expect_goodbye(reason);
     }
 }
 
 impl Raw {
     /// The broker says why it closes the connection, and does.
     #[track_caller]
-    pub(crate) fn expect_disconnect(&mut self, reason: u8) -> Properties {
+    pub(crate) fn expect_goodbye(&mut self, reason: u8) -> Properties {
         let packet = self.packet();
         assert_eq!(packet[0], 0xe0, "DISCONNECT and not {packet:02x?}");
         let body = body(&packet);

@@ -53,7 +53,7 @@ fn mqtt_3_1_0_2_a_second_connect_is_a_protocol_error() {
         let mut raw = broker.raw();
         raw.send(&[Connect::v5("breath").bytes(), Connect::v5("breath").bytes()].concat());
         assert_eq!(raw.packet()[..4], [0x20, raw_len(broker), 0, 0]);
-        raw.expect_disconnect(0x82);
+        raw.expect_goodbye(0x82);
         broker.serves();
     });
 }
@@ -271,13 +271,13 @@ fn mqtt_3_1_4_3_a_client_that_connects_again_takes_over() {
         for id in ["one", "two", "three", "four"] {
             let mut first = broker.v5(id);
             let mut second = broker.kept_v5(id, false);
-            first.expect_disconnect(0x8e);
+            first.expect_goodbye(0x8e);
             second.subscribe_v5(id, 0);
             let mut third = broker.kept_v5(id, true);
-            second.expect_disconnect(0x8e);
+            second.expect_goodbye(0x8e);
             third.publishes_to_itself(id);
             let mut fourth = broker.v5(id);
-            third.expect_disconnect(0x8e);
+            third.expect_goodbye(0x8e);
             fourth.lives();
         }
     });
@@ -295,7 +295,7 @@ fn mqtt_3_1_4_4_clean_start_is_obeyed_whoever_is_connected() {
             clients.push(raw);
         }
         clients.pop().expect("the last one").lives();
-        clients.iter_mut().for_each(|raw| drop(raw.expect_disconnect(0x8e)));
+        clients.iter_mut().for_each(|raw| drop(raw.expect_goodbye(0x8e)));
     });
 }
 

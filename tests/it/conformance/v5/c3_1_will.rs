@@ -73,12 +73,12 @@ fn mqtt_3_1_2_8_the_will_is_published_after_a_connection_that_ended_without_good
         // The client breaks the protocol.
         let (mut client, _) = broker.greeted(&dying("broke"));
         client.send(&[0xf1, 0]);
-        client.expect_disconnect(0x81);
+        client.expect_goodbye(0x81);
         will_of("broke", &mut watcher);
         // Another connection takes over.
         let (mut client, _) = broker.greeted(&dying("taken"));
         broker.v5("taken").lives();
-        client.expect_disconnect(0x8e);
+        client.expect_goodbye(0x8e);
         will_of("taken", &mut watcher);
         // The client says goodbye.
         for goodbye in [&[0xe0, 0][..], &[0xe0, 1, 0], &[0xe0, 2, 0, 0]] {
@@ -252,7 +252,7 @@ fn mqtt_3_1_3_9_a_client_that_is_back_in_time_has_no_will_published() {
             // Another will, of the same shard and set to the same time, comes when this one would have come.
             let other = Connect { will: Some(("will", "other", 0, false)), ..delayed };
             drop(broker.greeted(&other));
-            back.expect_disconnect(0x8e);
+            back.expect_goodbye(0x8e);
             will_of("other", &mut watcher);
         }
         // Nor while the first connection is still there.
@@ -261,7 +261,7 @@ fn mqtt_3_1_3_9_a_client_that_is_back_in_time_has_no_will_published() {
             Connect { will_properties: &long, properties: &properties, clean: false, ..dying("four") };
         let (mut first, _) = broker.greeted(&delayed);
         let mut second = broker.kept_v5("four", true);
-        first.expect_disconnect(0x8e);
+        first.expect_goodbye(0x8e);
         second.nothing_before_mark(&mut watcher, "mark");
     });
 }
