@@ -325,6 +325,13 @@ impl Raw {
         subscriber.expect(&publish_v5(0, mark, None, &[], b"mark"));
     }
 
+    /// Says goodbye, and sees that it was heard.
+    #[track_caller]
+    pub(crate) fn leave(mut self) {
+        self.send(&[0xe0, 0]);
+        self.expect_closed();
+    }
+
     /// Still served: whatever was sent before this did no harm.
     #[track_caller]
     pub(crate) fn lives(&mut self) {

@@ -14,8 +14,7 @@ fn connect_of(flags: u8, payload: &[&[u8]]) -> Vec<u8> {
 fn leaves_a_session(broker: &Broker, id: &str, topic: &str) {
     let mut client = broker.kept_v5(id, false);
     client.subscribe_v5(topic, 1);
-    client.send(&[0xe0, 0]);
-    client.expect_closed();
+    client.leave();
     broker.v5("messenger").publishes(0, topic, &[], b"waited");
 }
 
@@ -213,11 +212,11 @@ fn mqtt_3_1_4_1_connect_is_checked_whole() {
         broker.turns_away(&packet(0x10, &[&good[2..], &[0]]), 0x81);
         let user = property::pair("a", "b");
         let properties: [(Vec<u8>, u8); 14] = [
-            (property::byte(property::PAYLOAD_FORMAT, 1), 0x82),
-            (property::four(property::WILL_DELAY, 1), 0x82),
-            (property::two(property::SERVER_KEEP_ALIVE, 1), 0x82),
-            (property::data(property::REASON_STRING, "why"), 0x82),
-            (property::data(property::ASSIGNED_ID, "me"), 0x82),
+            (property::byte(property::PAYLOAD_FORMAT, 1), 0x81),
+            (property::four(property::WILL_DELAY, 1), 0x81),
+            (property::two(property::SERVER_KEEP_ALIVE, 1), 0x81),
+            (property::data(property::REASON_STRING, "why"), 0x81),
+            (property::data(property::ASSIGNED_ID, "me"), 0x81),
             (property::four(property::SESSION_EXPIRY, 1).repeat(2), 0x82),
             (property::two(property::RECEIVE_MAXIMUM, 0), 0x82),
             (property::two(property::ALIAS_MAXIMUM, 1).repeat(2), 0x82),
