@@ -154,7 +154,7 @@ impl Answer {
     }
 
     #[track_caller]
-    fn of(packet: &[u8]) -> Self {
+    pub(crate) fn of(packet: &[u8]) -> Self {
         let mut body = body(packet);
         let (flags, reason) = (body[0], body[1]);
         body = &body[2..];
@@ -323,6 +323,13 @@ impl Raw {
     pub(crate) fn nothing_before_mark(&mut self, subscriber: &mut Raw, mark: &str) {
         self.send(&publish_v5(0, mark, None, &[], b"mark"));
         subscriber.expect(&publish_v5(0, mark, None, &[], b"mark"));
+    }
+
+    /// What this client publishes to a topic that it is subscribed to comes back, and nothing before it.
+    #[track_caller]
+    pub(crate) fn echoes(&mut self, topic: &str) {
+        self.send(&publish_v5(0, topic, None, &[], b"echo"));
+        self.expect(&publish_v5(0, topic, None, &[], b"echo"));
     }
 
     /// Says goodbye, and sees that it was heard.

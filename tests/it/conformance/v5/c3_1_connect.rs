@@ -131,21 +131,12 @@ fn mqtt_3_1_2_5_without_clean_start_the_session_is_resumed() {
             leaves_a_session(broker, id, id);
             let mut client = broker.kept_v5(id, true);
             client.expect(&publish_v5(2, id, Some(1), &[], b"waited"));
-            client.publishes_to_itself(id);
+            client.echoes(id);
             drop(client);
             // What was not acknowledged is part of it, too.
             broker.kept_v5(id, true).expect(&publish_v5(0xa, id, Some(1), &[], b"waited"));
         }
     });
-}
-
-impl Raw {
-    /// The subscription of the resumed session brings what its own client publishes.
-    #[track_caller]
-    fn publishes_to_itself(&mut self, topic: &str) {
-        self.send(&publish_v5(0, topic, None, &[], b"echo"));
-        self.expect(&publish_v5(0, topic, None, &[], b"echo"));
-    }
 }
 
 #[test]
@@ -154,9 +145,9 @@ fn mqtt_3_1_2_6_without_clean_start_and_session_a_new_one_is_created() {
         for id in ["one", "two", "three"] {
             let mut client = broker.kept_v5(id, false);
             client.subscribe_v5(id, 1);
-            client.publishes_to_itself(id);
+            client.echoes(id);
             drop(client);
-            broker.kept_v5(id, true).publishes_to_itself(id);
+            broker.kept_v5(id, true).echoes(id);
         }
     });
 }
@@ -274,7 +265,7 @@ fn mqtt_3_1_4_3_a_client_that_connects_again_takes_over() {
             second.subscribe_v5(id, 0);
             let mut third = broker.kept_v5(id, true);
             second.expect_goodbye(0x8e);
-            third.publishes_to_itself(id);
+            third.echoes(id);
             let mut fourth = broker.v5(id);
             third.expect_goodbye(0x8e);
             fourth.lives();

@@ -6,3 +6,4 @@ mod c3_1_connect;
 mod c3_1_payload;
 mod c3_1_properties;
 mod c3_1_will;
+mod c3_2_connack;
