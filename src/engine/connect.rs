@@ -140,7 +140,8 @@ impl Engine {
             }
             session.expiry = session_expiry(asked, &self.setup.limits);
         }
-        if disconnect.reason != ReasonCode::DisconnectWithWillMessage
+        // Only a normal goodbye deletes the will; a client that leaves for an error leaves it behind. [MQTT-3.1.2-8]
+        if disconnect.reason == ReasonCode::Success
             && let Some(link) = session.link_mut()
         {
             link.will = None;

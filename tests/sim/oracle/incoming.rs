@@ -455,7 +455,7 @@ impl Oracle {
             }
             life.expiry = granted(asked_s, &self.shadow.limits);
         }
-        if disconnect.reason != ReasonCode::DisconnectWithWillMessage {
+        if disconnect.reason == ReasonCode::Success {
             life.will = None;
         }
         call.closes.push((conn, CloseReason::Goodbye));
