@@ -6,6 +6,7 @@
 
 mod abuse;
 mod clients;
+mod conformance;
 mod mosquitto;
 mod process;
 mod protocol;
