@@ -1,7 +1,7 @@
 //! 3.1.3 and 3.1.4: CONNECT's payload, and what follows it.
 
 use super::{
-    MARK, acknowledged, clean, closes_at_once, connect_of, field, kept, nothing_but_the_mark, subscriber,
+    MARK, acknowledged, clean, closes_at_once, connect_of, field, kept, leaves, nothing_but_the_mark, subscriber,
 };
 use crate::conformance::on_each_layout;
 use crate::support::{Connect, PINGREQ, PINGRESP, connack, packet, publish, suback, subscribe, text};
@@ -29,7 +29,9 @@ fn mqtt_3_1_3_2_state_belongs_to_the_client_id() {
     on_each_layout(|broker| {
         let ids: Vec<String> = (0..8).map(|n| format!("state-{n}")).collect();
         for id in &ids {
-            kept(broker, id, false).subscribe(id, 1);
+            let mut raw = kept(broker, id, false);
+            raw.subscribe(id, 1);
+            leaves(raw);
         }
         let mut publisher = clean(broker, "publisher");
         for id in &ids {
@@ -212,16 +214,20 @@ fn mqtt_3_1_4_5_what_follows_a_refused_connect_is_not_processed() {
         raw.send(&[Connect { clean: false, ..Connect::new("") }.bytes(), then.clone()].concat());
         raw.expect(&connack(false, 2));
         raw.expect_closed();
-        nothing_but_the_mark(&mut clean(broker, "publisher"), &mut watcher);
+        let mut publisher = clean(broker, "publisher");
+        nothing_but_the_mark(&mut publisher, &mut watcher);
         let mut later = subscriber(broker, "later", &[("refused", 0)]);
-        nothing_but_the_mark(&mut watcher, &mut later);
+        nothing_but_the_mark(&mut publisher, &mut later);
+        watcher.expect(&publish(0, MARK, None, b"!"));
         // While an accepted one may go on without waiting for CONNACK.
         let mut raw = broker.raw();
         raw.send(&[Connect::new("hasty").bytes(), then].concat());
         raw.expect(&connack(false, 0));
         watcher.expect(&publish(0, "refused", None, b"x"));
-        raw.expect(&suback(1, 0));
-        let rest = [raw.packet(), raw.packet()];
-        assert!(rest.contains(&PINGRESP.to_vec()) && rest.contains(&publish(1, "refused", None, b"x")));
+        // SUBACK may wait for other shards, and nothing waits for it.
+        let got = [raw.packet(), raw.packet(), raw.packet()];
+        for packet in [suback(1, 0), publish(1, "refused", None, b"x"), PINGRESP.to_vec()] {
+            assert!(got.contains(&packet), "{got:02x?}");
+        }
     });
 }

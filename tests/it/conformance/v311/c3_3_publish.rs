@@ -246,6 +246,7 @@ fn mqtt_3_3_5_1_overlapping_subscriptions_deliver_with_the_highest_of_their_qos(
             raw.expect(&packet(0x90, &[&[0, 1, exact, plus, hash]]));
             let mut publisher = clean(broker, "publisher");
             publisher.send(&publish(4, "over/lap", Some(1), b"x"));
+            publisher.expect(&[0x50, 2, 0, 1]);
             raw.expect(&publish(4, "over/lap", Some(1), b"x"));
             raw.expect_silence();
             acknowledged(&mut publisher, "over/lap", b"y");

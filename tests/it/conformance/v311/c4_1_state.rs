@@ -1,6 +1,6 @@
 //! 4.1: session state.
 
-use super::{acknowledged, clean, kept};
+use super::{acknowledged, clean, kept, leaves};
 use crate::conformance::{on_each_layout, with_settings};
 use crate::support::{Connect, connack, publish};
 
@@ -20,7 +20,7 @@ fn mqtt_4_1_0_1_all_that_makes_a_session_outlives_its_connections() {
         raw.expect(&publish(4, "state/2", Some(2), b"received"));
         raw.send(&[0x50, 2, 0, 2]);
         raw.expect(&[0x62, 2, 0, 2]);
-        drop(raw);
+        leaves(raw);
         let mut watcher = clean(broker, "watcher");
         watcher.subscribe("own", 0);
         for round in 0..3u16 {
@@ -35,6 +35,7 @@ fn mqtt_4_1_0_1_all_that_makes_a_session_outlives_its_connections() {
             raw.expect(&publish(2, "state/3", Some(3 + round), b"waits"));
             raw.send(&publish(0xc, "own", Some(77), b"x"));
             raw.expect(&[0x50, 2, 0, 77]);
+            leaves(raw);
         }
         // The message was taken before the watcher came, and its repetitions are not messages.
         acknowledged(&mut publisher, "own", b"new");

@@ -22,20 +22,16 @@ fn mqtt_7_0_0_2_the_least_that_a_client_can_say_is_enough() {
 #[test]
 fn mqtt_7_1_1_1_packets_may_be_cut_anywhere_and_come_together() {
     on_each_layout(|broker| {
-        let session = [
-            Connect::new("stream").bytes(),
-            subscribe(1, "stream", 1),
-            publish(0, "stream", None, b"x"),
-            PINGREQ.to_vec(),
-        ]
-        .concat();
-        // A byte at a time: each is a write of its own, which the kernel may send on its own.
         let mut raw = broker.raw();
-        session.iter().for_each(|byte| raw.send(&[*byte]));
-        raw.expect(&connack(false, 0));
-        raw.expect(&suback(1, 1));
-        raw.expect(&publish(0, "stream", None, b"x"));
-        raw.expect(&PINGRESP);
+        // A byte at a time: each is a write of its own, which the kernel may send on its own.
+        let mut bytewise = |bytes: &[u8], answer: &[u8]| {
+            bytes.iter().for_each(|&byte| raw.send(&[byte]));
+            raw.expect(answer);
+        };
+        let hello = [Connect::new("stream").bytes(), subscribe(1, "stream", 1)].concat();
+        bytewise(&hello, &[&connack(false, 0)[..], &suback(1, 1)].concat());
+        let message = publish(0, "stream", None, b"x");
+        bytewise(&[&message[..], &PINGREQ].concat(), &[&message[..], &PINGRESP].concat());
         let large = vec![7; 1 << 20];
         acknowledged(&mut clean(broker, "publisher"), "stream", &large);
         raw.expect(&publish(2, "stream", Some(1), &large));

@@ -41,6 +41,13 @@ fn kept(broker: &Broker, id: &str, present: bool) -> Raw {
     raw
 }
 
+/// Says goodbye; when this returns, the broker knows that the client is away.
+#[track_caller]
+fn leaves(mut raw: Raw) {
+    raw.send(&[0xe0, 0]);
+    raw.expect_closed();
+}
+
 /// A client with a clean session and these subscriptions; the mark is one of them.
 #[track_caller]
 fn subscriber(broker: &Broker, id: &str, filters: &[(&str, u8)]) -> Raw {
