@@ -1,9 +1,9 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
 use crate::mesh::Mesh;
-use crate::shard::{Clock, Plan, Shard, Stop, Unsuitable, machine};
+use crate::shard::{Clock, Listener, Plan, Shard, Stop, Unsuitable, machine};
 use crate::transport;
-use crate::types::{HashSeed, Limits, SHARDS_MAX, ShardId, Span};
+use crate::types::{Features, HashSeed, Limits, Redirect, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
@@ -20,12 +20,14 @@ const IO_MEMORY: usize = 64 << 10;
 /// What a broker is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses to listen on; port 0 is any free port.
-    pub listeners: Vec<SocketAddr>,
+    /// Addresses to listen on, port 0 for any free port, and where the clients of each are sent instead of being served.
+    pub listeners: Vec<(SocketAddr, Option<Redirect>)>,
     /// The processor of each shard, 1 to 256 of them. Shards may share one.
     pub cores: Vec<usize>,
     /// The operator's bounds.
     pub limits: Limits,
+    /// What is offered of MQTT's optional parts.
+    pub features: Features,
     /// How often `$SYS` is published, if at all.
     pub sys_interval: Option<Span>,
 }
@@ -86,6 +88,7 @@ impl Broker {
                 id,
                 shards,
                 limits: settings.limits.clone(),
+                features: settings.features.clone(),
                 seed,
                 listeners: listeners.pop().unwrap_or_default(),
                 port,
@@ -162,16 +165,18 @@ fn spawn(
 
 /// Opens every address once per shard. The sockets of one shard are together.
 fn listen(
-    addresses: &[SocketAddr],
+    addresses: &[(SocketAddr, Option<Redirect>)],
     shards: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<std::os::fd::OwnedFd>>), StartError> {
+) -> Result<(Vec<SocketAddr>, Vec<Vec<Listener>>), StartError> {
     let mut bound = Vec::with_capacity(addresses.len());
     let mut by_shard: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(shards).collect();
-    for &address in addresses {
+    for (address, redirect) in addresses {
         let (address, sockets) =
-            transport::open(address, shards).map_err(|error| StartError::Listen(address, error))?;
+            transport::open(*address, shards).map_err(|error| StartError::Listen(*address, error))?;
         bound.push(address);
-        by_shard.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.push(socket));
+        for (shard, socket) in by_shard.iter_mut().zip(sockets) {
+            shard.push(Listener::new(socket, redirect.clone()));
+        }
     }
     Ok((bound, by_shard))
 }

@@ -2,7 +2,7 @@
 
 use crate::Failure;
 use pantala::broker::{Broker, Settings, StartError};
-use pantala::config::{Config, CoreList, LogFormat, LogLevel};
+use pantala::config::{Config, CoreList, Listener, LogFormat, LogLevel};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -34,16 +34,17 @@ pub(crate) fn run(config: &Config, allowed: &CoreList, quiet_about_memory: bool)
 
 fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
     let mut listeners = Vec::new();
-    for url in &config.listeners {
+    for Listener { url, redirect } in &config.listeners {
         let addresses = url.addresses();
-        listeners.extend(
-            addresses.map_err(|error| Failure::running(format_args!("cannot listen on {url}: {error}")))?,
-        );
+        let addresses =
+            addresses.map_err(|error| Failure::running(format_args!("cannot listen on {url}: {error}")))?;
+        listeners.extend(addresses.into_iter().map(|address| (address, redirect.clone())));
     }
     Ok(Settings {
         listeners,
         cores: config.cores.placement(allowed),
         limits: config.limits.clone(),
+        features: config.features.clone(),
         sys_interval: config.sys_interval,
     })
 }

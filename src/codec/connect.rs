@@ -73,6 +73,14 @@ impl<'a> Connect<'a> {
         Ok(Self { version, clean_start, keep_alive_s, properties, client_id, will, username, password })
     }
 
+    /// The protocol version of a CONNECT, whatever else is wrong with it: in whose words to refuse it.
+    ///
+    /// # Errors
+    /// What keeps the version from being known.
+    pub fn version_of(body: &[u8]) -> Result<Version, DecodeError> {
+        version(&mut Reader::new(body, PacketType::Connect))
+    }
+
     /// Writes what follows the fixed header.
     pub(super) fn write(&self, out: &mut BytesMut) {
         put_binary(out, if self.version == Version::V31 { b"MQIsdp" } else { b"MQTT" });

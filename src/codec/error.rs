@@ -2,6 +2,9 @@
 
 use super::{PacketType, ReasonCode};
 
+/// The property whose bad values have a reason code of their own.
+const TOPIC_ALIAS: u8 = 0x23;
+
 /// Why bytes are no MQTT packet. Clause ids are 5.0's, and 3.1.1's where the rule stands under another number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -92,6 +95,8 @@ impl DecodeError {
     /// What a 5.0 peer is told.
     pub const fn reason(self) -> ReasonCode {
         match self {
+            // [MQTT-3.3.2-8]
+            Self::PropertyValue(TOPIC_ALIAS) => ReasonCode::TopicAliasInvalid,
             Self::TooLarge(..) => ReasonCode::PacketTooLarge,
             Self::ProtocolName | Self::ProtocolVersion(_) => ReasonCode::UnsupportedProtocolVersion,
             Self::NoFilters(_)

@@ -2,8 +2,8 @@
 
 use super::text::put_varint;
 use super::{
-    Ack, Auth, ConnAck, Connect, DecodeError, Disconnect, Frame, Publish, SubAck, Subscribe, UnsubAck,
-    Unsubscribe,
+    Ack, Auth, ConnAck, Connect, DecodeError, Disconnect, Frame, Properties, Publish, SubAck, Subscribe,
+    UnsubAck, Unsubscribe,
 };
 use bytes::{BufMut, BytesMut};
 
@@ -113,6 +113,51 @@ pub enum Packet<'a> {
     PingResp,
     Disconnect(Disconnect<'a>),
     Auth(Auth<'a>),
+}
+
+impl<'a> Packet<'a> {
+    /// Its properties; none before 5.0.
+    pub const fn properties(&self) -> Properties<'a> {
+        match self {
+            Self::Connect(connect) => connect.properties,
+            Self::ConnAck(connack) => connack.properties,
+            Self::Publish(publish) => publish.properties,
+            Self::PubAck(ack) | Self::PubRec(ack) | Self::PubRel(ack) | Self::PubComp(ack) => ack.properties,
+            Self::Subscribe(subscribe) => subscribe.properties,
+            Self::SubAck(suback) => suback.properties,
+            Self::Unsubscribe(unsubscribe) => unsubscribe.properties,
+            Self::UnsubAck(unsuback) => unsuback.properties,
+            Self::Disconnect(disconnect) => disconnect.properties,
+            Self::Auth(auth) => auth.properties,
+            Self::PingReq | Self::PingResp => Properties::EMPTY,
+        }
+    }
+
+    /// The same packet with other properties; one that has none stays as it is.
+    #[must_use]
+    pub fn with_properties<'b>(self, properties: Properties<'b>) -> Packet<'b>
+    where
+        'a: 'b,
+    {
+        let ack = |ack: Ack<'b>| Ack { properties, ..ack };
+        match self {
+            Self::Connect(connect) => Packet::Connect(Connect { properties, ..connect }),
+            Self::ConnAck(connack) => Packet::ConnAck(ConnAck { properties, ..connack }),
+            Self::Publish(publish) => Packet::Publish(Publish { properties, ..publish }),
+            Self::PubAck(puback) => Packet::PubAck(ack(puback)),
+            Self::PubRec(pubrec) => Packet::PubRec(ack(pubrec)),
+            Self::PubRel(pubrel) => Packet::PubRel(ack(pubrel)),
+            Self::PubComp(pubcomp) => Packet::PubComp(ack(pubcomp)),
+            Self::Subscribe(subscribe) => Packet::Subscribe(Subscribe { properties, ..subscribe }),
+            Self::SubAck(suback) => Packet::SubAck(SubAck { properties, ..suback }),
+            Self::Unsubscribe(unsubscribe) => Packet::Unsubscribe(Unsubscribe { properties, ..unsubscribe }),
+            Self::UnsubAck(unsuback) => Packet::UnsubAck(UnsubAck { properties, ..unsuback }),
+            Self::Disconnect(disconnect) => Packet::Disconnect(Disconnect { properties, ..disconnect }),
+            Self::Auth(auth) => Packet::Auth(Auth { properties, ..auth }),
+            Self::PingReq => Packet::PingReq,
+            Self::PingResp => Packet::PingResp,
+        }
+    }
 }
 
 /// Reads a packet. `version` is what CONNECT settled; for CONNECT itself it does not matter.

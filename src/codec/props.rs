@@ -379,3 +379,9 @@ impl PropertiesBuf {
         Properties(&self.0)
     }
 }
+
+impl From<Properties<'_>> for PropertiesBuf {
+    fn from(properties: Properties<'_>) -> Self {
+        Self(BytesMut::from(properties.0))
+    }
+}

@@ -1,9 +1,4 @@
 //! The fields that packets are made of: integers, UTF-8 strings, binary data, variable byte integers. [MQTT 1.5]
-//!
-//! Unsafe: [`text`] takes plain ASCII for UTF-8 on the word of its own check, which reads eight bytes at a time. With the
-//! standard library's check after it, a topic costs four times as much, and that was half of reading a PUBLISH.
-
-#![expect(unsafe_code, reason = "what this file's own check found to be ASCII is UTF-8")]
 
 use super::{DecodeError, PacketType};
 use crate::types::PacketId;
@@ -76,39 +71,11 @@ impl<'a> Reader<'a> {
 
 /// Checks a string. U+0000 is refused; other control characters and non-characters may pass. [MQTT-1.5.4-1],
 /// [MQTT-1.5.4-2]
-#[inline]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, DecodeError> {
-    if is_plain(bytes) {
-        // SAFETY: every byte is in 0x01..=0x7f, and ASCII is UTF-8.
-        return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
-    }
-    foreign_text(bytes)
-}
-
-/// The same for strings that are not plain ASCII.
-#[inline(never)]
-fn foreign_text(bytes: &[u8]) -> Result<&str, DecodeError> {
     if memchr::memchr(0, bytes).is_some() {
         return Err(DecodeError::Nul);
     }
     std::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
-}
-
-/// Whether all bytes are in 0x01..=0x7f. That is when neither a byte nor the byte less one has its highest bit set. The
-/// subtraction borrows across bytes only from a zero, which has its bit set already.
-#[inline]
-fn is_plain(bytes: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHEST: u64 = 0x8080_8080_8080_8080;
-    let mark = |word: u64| (word | word.wrapping_sub(ONES)) & HIGHEST;
-    let (words, rest) = bytes.as_chunks();
-    let found = words.iter().fold(0, |found, &word| found | mark(u64::from_ne_bytes(word)));
-    // The last word overlaps the one before it, so that no bytes are left over.
-    found == 0
-        && match bytes.last_chunk() {
-            Some(&last) => mark(u64::from_ne_bytes(last)) == 0,
-            None => rest.iter().all(|byte| matches!(byte, 0x01..0x80)),
-        }
 }
 
 /// Reads a variable byte integer and its length; `None` while it is not all there. [MQTT 1.5.5]
@@ -183,36 +150,6 @@ mod tests {
         assert_eq!(text(b"a\0b"), Err(DecodeError::Nul));
         for bad in [&b"\xed\xa0\x80"[..], b"\xc0\x80a", b"\xff", b"\xe2\x82"] {
             assert_eq!(text(bad), Err(DecodeError::Utf8), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_part_of_the_string_mqtt_1_5_4_3() {
-        assert_eq!(text(b"\xef\xbb\xbfa"), Ok("\u{feff}a"));
-    }
-
-    #[test]
-    fn control_characters_and_non_characters_may_pass() {
-        assert_eq!(text("\u{1}\u{7f}\u{9f}\u{fffe}\u{10ffff}".as_bytes()).map(str::len), Ok(11));
-    }
-
-    #[test]
-    fn the_quick_check_agrees_with_the_thorough_one_wherever_a_byte_stands() {
-        for len in 0..40 {
-            for at in 0..len {
-                for byte in 0..=u8::MAX {
-                    let mut bytes = vec![b'a'; len];
-                    bytes[at] = byte;
-                    assert_eq!(is_plain(&bytes), matches!(byte, 0x01..0x80), "{byte:#04x} at {at} of {len}");
-                    assert_eq!(text(&bytes), foreign_text(&bytes), "{byte:#04x} at {at} of {len}");
-                }
-            }
-        }
-        for pair in 0..=u16::MAX {
-            // Two neighbours at the seam of two words: a borrow from the first must not hide the second.
-            let mut bytes = [0x01; 16];
-            bytes[7..9].copy_from_slice(&pair.to_be_bytes());
-            assert_eq!(is_plain(&bytes), bytes.iter().all(|byte| matches!(byte, 0x01..0x80)), "{pair:#06x}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Every key that a file can have, the range of its values, and the rules between keys.
 
 use super::raw::{Document, Section, grouped};
-use super::{Config, CoreList, Cores, ListenUrl, LogFormat, LogLevel, Mistake};
+use super::{Config, CoreList, Cores, ListenUrl, Listener, LogFormat, LogLevel, Mistake};
 use crate::types::limits::{INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
-use crate::types::{Limits, SHARDS_MAX, Span};
+use crate::types::{Balance, Features, Limits, QoS, Redirect, SHARDS_MAX, Span};
 
 /// The whole of the largest packet: a byte, four bytes of length, and what those can express.
 const PACKET_BYTES_MAX: u64 = REMAINING_LENGTH_MAX as u64 + 5;
@@ -25,6 +25,10 @@ pub(super) const OVERFLOW: [(&str, Overflow); 3] = [
     ("disconnect", Overflow::Disconnect),
 ];
 
+/// The words for [`Balance`].
+pub(super) const BALANCE: [(&str, Balance); 3] =
+    [("round-robin", Balance::RoundRobin), ("sticky", Balance::Sticky), ("hash", Balance::Hash)];
+
 /// Reads a file's text over the defaults in `config`; returns what is wrong with it.
 pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Config) -> Vec<Mistake> {
     let (mut document, table) = Document::parse(name, text);
@@ -37,6 +41,7 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
     top.table("store", store);
     top.table("session", |section| session(section, &mut config.limits));
     top.table("limits", |section| limits(section, &mut config.limits));
+    top.table("mqtt", |section| mqtt(section, &mut config.features));
     top.table("sys", |section| sys(section, &mut config.sys_interval));
     top.table("log", |mut section| {
         section.choice("level", &LogLevel::ALL, &mut config.log.level);
@@ -47,21 +52,27 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
     document.into_mistakes()
 }
 
-fn listener_table(mut section: Section<'_, '_>, listeners: &mut Vec<ListenUrl>) {
+fn listener_table(mut section: Section<'_, '_>, listeners: &mut Vec<Listener>) {
     let url = section.value("url", |value| match value.as_str() {
         Some(url) => listener(url, listeners),
         None => Err("\"tcp://HOST:PORT\"".to_owned()),
     });
     section.require("url", "tcp://HOST:PORT");
-    listeners.extend(url);
+    let (mut to, mut permanent) = (None, false);
+    section.text("redirect", "another server, such as \"broker.example:1883\"", &mut to);
+    if section.flag("redirect_permanent", &mut permanent) && to.is_none() {
+        section.mistake("redirect_permanent", "redirect beside it");
+    }
+    let redirect = to.map(|to| Redirect { to, permanent });
+    listeners.extend(url.map(|url| Listener { url, redirect }));
     section.finish();
 }
 
 /// A listener's URL that is not among `others`; or what was expected instead.
-pub(super) fn listener(url: &str, others: &[ListenUrl]) -> Result<ListenUrl, String> {
+pub(super) fn listener(url: &str, others: &[Listener]) -> Result<ListenUrl, String> {
     let url: ListenUrl = url.parse().map_err(|bad: super::BadUrl| bad.to_string())?;
     // Listeners share their port between shards, so the system would not refuse the second one.
-    if url.port != 0 && others.contains(&url) {
+    if url.port != 0 && others.iter().any(|other| other.url == url) {
         return Err("each listener once".to_owned());
     }
     Ok(url)
@@ -130,6 +141,24 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits) {
     section.number("sessions_max", 1..=u64::from(u32::MAX), &mut limits.sessions_max);
     section.number("retained_messages_max", 0..=u64::from(u32::MAX), &mut limits.retained_messages_max);
     section.number("retained_bytes_max", 0..=MEMORY_BYTES_MAX, &mut limits.retained_bytes_max);
+    section.finish();
+}
+
+fn mqtt(mut section: Section<'_, '_>, features: &mut Features) {
+    section.number("topic_alias_max", 0..=u64::from(u16::MAX), &mut features.topic_alias_max);
+    section.number("topic_alias_out_max", 0..=u64::from(u16::MAX), &mut features.topic_alias_out_max);
+    let mut qos_max = features.qos_max as u8;
+    section.number("qos_max", 0..=2, &mut qos_max);
+    features.qos_max = QoS::from_bits(qos_max).unwrap_or(features.qos_max);
+    section.flag("retain", &mut features.retain);
+    section.flag("wildcard_subscriptions", &mut features.wildcard_subscriptions);
+    section.flag("subscription_ids", &mut features.subscription_ids);
+    section.flag("shared_subscriptions", &mut features.shared_subscriptions);
+    section.choice("share_balance", &BALANCE, &mut features.share_balance);
+    let topic = "the beginning of response topics, such as \"answers/\"";
+    section.text("response_information", topic, &mut features.response_information);
+    let server = "another server, such as \"broker.example:1883\"";
+    section.text("server_reference", server, &mut features.server_reference);
     section.finish();
 }
 

@@ -16,7 +16,7 @@ pub use cores::{BadCoreList, CoreList, Cores};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use url::{BadUrl, Host, ListenUrl};
 
-use crate::types::{Limits, Span};
+use crate::types::{Features, Limits, Redirect, Span};
 use std::path::PathBuf;
 
 /// Every key with its default and a sentence.
@@ -26,11 +26,13 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Where to listen; at least one, each once.
-    pub listeners: Vec<ListenUrl>,
+    pub listeners: Vec<Listener>,
     /// Which cores run shards, and how many.
     pub cores: Cores,
     /// Bounds: `[session]` and `[limits]`.
     pub limits: Limits,
+    /// What is offered of MQTT's optional parts: `[mqtt]`.
+    pub features: Features,
     /// How often `$SYS` topics are published; `None`: never.
     pub sys_interval: Option<Span>,
     /// What is logged and how.
@@ -40,12 +42,29 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listeners: vec![ListenUrl::LOCAL],
+            listeners: vec![Listener::at(ListenUrl::LOCAL)],
             cores: Cores::default(),
             limits: Limits::default(),
+            features: Features::default(),
             sys_interval: Some(Span::from_secs(10)),
             log: Log::default(),
         }
+    }
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Where to listen.
+    pub url: ListenUrl,
+    /// Where its clients are sent instead of being served, if they are.
+    pub redirect: Option<Redirect>,
+}
+
+impl Listener {
+    /// A listener that serves its clients.
+    pub const fn at(url: ListenUrl) -> Self {
+        Self { url, redirect: None }
     }
 }
 
@@ -163,7 +182,7 @@ impl Config {
         }
         for url in &overrides.listen {
             match keys::listener(url, &self.listeners) {
-                Ok(url) => self.listeners.push(url),
+                Ok(url) => self.listeners.push(Listener::at(url)),
                 Err(expected) => refuse("--listen", url, expected),
             }
         }

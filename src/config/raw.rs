@@ -9,6 +9,9 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
+/// A UTF-8 encoded string of MQTT has 16 bits of length. [MQTT 1.5.4]
+const TEXT_BYTES_MAX: usize = 65_535;
+
 /// One file's text, and what is wrong with it so far.
 #[derive(Debug)]
 pub(super) struct Document<'f> {
@@ -189,6 +192,21 @@ impl<'s, 'f> Section<'s, 'f> {
         };
         if let Some(choice) = self.value(key, read) {
             *target = choice;
+        }
+    }
+
+    /// Reads true or false into `target`; whether it was there and good.
+    pub(super) fn flag(&mut self, key: &'static str, target: &mut bool) -> bool {
+        let read = |value: &DeValue<'_>| value.as_bool().ok_or("true or false");
+        self.value(key, read).map(|flag| *target = flag).is_some()
+    }
+
+    /// Reads a text that MQTT can carry into `target`. `expected` says what it is.
+    pub(super) fn text(&mut self, key: &'static str, expected: &str, target: &mut Option<Box<str>>) {
+        let fits = |text: &&str| (1..=TEXT_BYTES_MAX).contains(&text.len()) && !text.contains('\0');
+        let read = |value: &DeValue<'_>| value.as_str().filter(fits).map(Into::into).ok_or(expected);
+        if let Some(text) = self.value(key, read) {
+            *target = Some(text);
         }
     }
 

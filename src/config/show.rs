@@ -1,17 +1,21 @@
 //! Settings written as the TOML that would set them: what `pantala check` prints.
 
-use super::keys::OVERFLOW;
+use super::keys::{BALANCE, OVERFLOW};
 use super::raw::grouped;
-use super::{Config, LogFormat, LogLevel};
-use crate::types::{Limits, Span};
+use super::{Config, Listener, LogFormat, LogLevel};
+use crate::types::{Features, Limits, Redirect, Span};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Taken apart in full, so that a new setting does not compile until it is shown.
-        let Self { listeners, cores, limits, sys_interval, log } = self;
-        for url in listeners {
-            writeln!(f, "[[listener]]\nurl = \"{url}\"\n")?;
+        let Self { listeners, cores, limits, features, sys_interval, log } = self;
+        for Listener { url, redirect } in listeners {
+            writeln!(f, "[[listener]]\nurl = \"{url}\"")?;
+            if let Some(Redirect { to, permanent }) = redirect {
+                writeln!(f, "redirect = {}\nredirect_permanent = {permanent}", quoted(to))?;
+            }
+            writeln!(f)?;
         }
         writeln!(f, "[cores]")?;
         match &cores.list {
@@ -21,6 +25,7 @@ impl Display for Config {
         number_or(f, "shards", cores.shards.map(u64::from), "auto")?;
         writeln!(f, "\n[store]\nenabled = false\n")?;
         show_limits(f, limits)?;
+        show_features(f, features)?;
         writeln!(f, "\n[sys]")?;
         number(f, "interval_s", sys_interval.map_or(0, Span::as_secs))?;
         writeln!(f, "\n[log]")?;
@@ -69,6 +74,52 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     number(f, "sessions_max", sessions_max)?;
     number(f, "retained_messages_max", retained_messages_max)?;
     number(f, "retained_bytes_max", retained_bytes_max)
+}
+
+fn show_features(f: &mut Formatter<'_>, features: &Features) -> fmt::Result {
+    // In full, as above.
+    let Features {
+        topic_alias_max,
+        topic_alias_out_max,
+        qos_max,
+        retain,
+        wildcard_subscriptions,
+        subscription_ids,
+        shared_subscriptions,
+        share_balance,
+        response_information,
+        server_reference,
+    } = features;
+    writeln!(f, "\n[mqtt]")?;
+    number(f, "topic_alias_max", *topic_alias_max)?;
+    number(f, "topic_alias_out_max", *topic_alias_out_max)?;
+    number(f, "qos_max", *qos_max as u8)?;
+    writeln!(f, "retain = {retain}")?;
+    writeln!(f, "wildcard_subscriptions = {wildcard_subscriptions}")?;
+    writeln!(f, "subscription_ids = {subscription_ids}")?;
+    writeln!(f, "shared_subscriptions = {shared_subscriptions}")?;
+    writeln!(f, "share_balance = \"{}\"", word(&BALANCE, *share_balance))?;
+    for (key, text) in
+        [("response_information", response_information), ("server_reference", server_reference)]
+    {
+        if let Some(text) = text {
+            writeln!(f, "{key} = {}", quoted(text))?;
+        }
+    }
+    Ok(())
+}
+
+/// A text as TOML has it: a basic string.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
 }
 
 fn number(f: &mut Formatter<'_>, key: &str, number: impl Into<u64>) -> fmt::Result {

@@ -55,6 +55,8 @@ url = "tcp://[::]:1"
 
 [[listener]]
 url = "tcp://broker.example:0"
+redirect = "other \"quoted\" \\ \u0001:1"
+redirect_permanent = true
 
 [cores]
 list = "0,2,3"
@@ -84,6 +86,18 @@ sessions_max = 20
 retained_messages_max = 21
 retained_bytes_max = 22
 
+[mqtt]
+topic_alias_max = 24
+topic_alias_out_max = 25
+qos_max = 1
+retain = false
+wildcard_subscriptions = false
+subscription_ids = false
+shared_subscriptions = false
+share_balance = "sticky"
+response_information = "answers/"
+server_reference = "other:1883"
+
 [sys]
 interval_s = 0
 
@@ -95,6 +109,18 @@ format = "json"
     let limits = settings(text).limits;
     assert_eq!((limits.session_expiry_max, limits.keep_alive_max_s, limits.inflight_max), (None, 11, 13));
     assert_eq!((limits.retained_messages_max, limits.retained_bytes_max, limits.sessions_max), (21, 22, 20));
+}
+
+#[test]
+fn a_text_that_mqtt_cannot_carry_and_a_half_redirect_are_refused() {
+    refused(
+        "[[listener]]\nurl = \"tcp://h:1\"\nredirect_permanent = true\n[mqtt]\nserver_reference = \"\"\nretain = 1\nresponse_information = \"a\\u0000\"\n",
+        r#"p.toml:3:22: listener.redirect_permanent: given true, expected redirect beside it
+p.toml:5:20: mqtt.server_reference: given "", expected another server, such as "broker.example:1883"
+p.toml:6:10: mqtt.retain: given 1, expected true or false
+p.toml:7:24: mqtt.response_information: given "a\u0000", expected the beginning of response topics, such as "answers/"
+4 mistakes; nothing was started"#,
+    );
 }
 
 #[test]
@@ -140,9 +166,9 @@ interval_s = 1.5
 [logs]
 level = "info"
 "#,
-        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, sys, log
+        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, sys, log
 p.toml:3:7: listener.url: given "tls://0.0.0.0:8883", expected tcp://HOST:PORT; tls:// listeners come with a later version
-p.toml:4:1: listener.backlog: unknown key; known here: url
+p.toml:4:1: listener.backlog: unknown key; known here: url, redirect, redirect_permanent
 p.toml:6:1: listener.url: missing, expected url = "tcp://HOST:PORT"
 p.toml:9:8: cores.list: given "0-7", expected cores that this process may run on (0-3), so not 4-7
 p.toml:10:10: cores.shards: given 0, expected a whole number from 1 to 256, or "auto"
@@ -280,7 +306,7 @@ fn the_command_line_wins_over_the_file() {
         data: None,
     };
     let config = resolve(text, &overrides).unwrap();
-    let listeners: Vec<_> = config.listeners.iter().map(ToString::to_string).collect();
+    let listeners: Vec<_> = config.listeners.iter().map(|listener| listener.url.to_string()).collect();
     assert_eq!(listeners, ["tcp://[::1]:2", "tcp://[::1]:3"]);
     assert_eq!(config.cores, Cores { list: None, shards: Some(9) });
     assert_eq!(config.log, Log { level: LogLevel::Trace, format: LogFormat::Json });

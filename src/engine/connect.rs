@@ -1,12 +1,15 @@
 //! Connections come and go: CONNECT, take-over, resumption, DISCONNECT, loss. [MQTT 3.1, 3.14, 4.1]
 
 use super::publish::Publication;
-use super::{CloseReason, Effects, Engine, Note};
-use crate::codec::{Connect, Disconnect, Packet, Properties, ReasonCode};
-use crate::session::connect::{ClientId, Terms, Will, accept, refuse, session_expiry};
+use super::{CloseReason, Effects, Engine, Note, Setup};
+use crate::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
+use crate::session::connect::{ClientId, Refusal, Terms, Will, accept, refuse, session_expiry};
 use crate::session::{Presence, Session, Violation};
 use crate::types::{ConnKey, Now, SessionKey, Span};
 use std::sync::Arc;
+
+/// A client that takes no packet of this size cannot be told what it has to know.
+const CONNACK_TOO_LARGE: &str = "CONNACK is larger than the client's Maximum Packet Size [MQTT-3.1.2-24]";
 
 impl Engine {
     /// Handles the CONNECT of a connection that this core owns. The connection is closed if the client is refused.
@@ -19,9 +22,9 @@ impl Engine {
         fx: &mut impl Effects,
     ) {
         self.counters.packets_in += 1;
-        let terms = match Terms::settle(connect, client, now, &self.setup.limits) {
+        let terms = match self.settle(now, connect, client) {
             Ok(terms) => terms,
-            Err(reason) => return self.refuse(conn, connect, client, reason, fx),
+            Err(refusal) => return self.refuse(conn, connect, client, refusal, fx),
         };
         let known = self.by_client.get(client.text).copied();
         if let Some(key) = known {
@@ -29,11 +32,14 @@ impl Engine {
         }
         let resumed = known.filter(|&key| self.sessions.get(key).is_some());
         if resumed.is_none() && self.sessions.len() >= self.setup.limits.sessions_max as usize {
-            return self.refuse(conn, connect, client, ReasonCode::QuotaExceeded, fx);
+            let refusal =
+                Refusal::new(ReasonCode::QuotaExceeded, "this server has as many sessions as it may have");
+            return self.refuse(conn, connect, client, refusal, fx);
         }
         let key = resumed.unwrap_or_else(|| self.new_session(now, client.text));
         self.response.clear();
-        accept(connect, client, &terms, resumed.is_some(), &self.setup.limits, &mut self.response);
+        let Setup { limits, features, .. } = &self.setup;
+        accept(connect, client, &terms, resumed.is_some(), (limits, features), None, &mut self.response);
         fx.send(conn, &self.response);
         fx.note(
             conn,
@@ -44,19 +50,42 @@ impl Engine {
         self.evict(now, fx);
     }
 
+    /// What a client gets, unless it is refused.
+    fn settle(
+        &mut self,
+        now: Now,
+        connect: &Connect<'_>,
+        client: ClientId<'_>,
+    ) -> Result<Terms, Refusal<'static>> {
+        let Setup { limits, features, .. } = &self.setup;
+        let terms = Terms::settle(connect, client, now, limits, features)?;
+        if connect.properties.authentication_method().is_some() {
+            let why = "no such authentication method [MQTT-4.12.0-1]";
+            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, why));
+        }
+        if terms.packet_bytes_max < u32::MAX {
+            self.response.clear();
+            accept(connect, client, &terms, false, (limits, features), None, &mut self.response);
+            if self.response.len() > terms.packet_bytes_max as usize {
+                return Err(Refusal::new(ReasonCode::PacketTooLarge, CONNACK_TOO_LARGE));
+            }
+        }
+        Ok(terms)
+    }
+
     fn refuse(
         &mut self,
         conn: ConnKey,
         connect: &Connect<'_>,
         client: ClientId<'_>,
-        reason: ReasonCode,
+        refusal: Refusal<'_>,
         fx: &mut impl Effects,
     ) {
         self.counters.refused += 1;
         self.response.clear();
-        refuse(connect.version, reason, &mut self.response);
+        refuse(connect, refusal, &mut self.response);
         fx.send(conn, &self.response);
-        fx.note(conn, Note::Refused { client_id: client.text, reason });
+        fx.note(conn, Note::Refused { client_id: client.text, reason: refusal.reason, why: refusal.why });
         fx.close(conn, CloseReason::Refused);
     }
 
@@ -64,7 +93,7 @@ impl Engine {
     fn take_over(&mut self, now: Now, key: SessionKey, clean_start: bool, fx: &mut impl Effects) {
         if self.sessions.get(key).is_some_and(|session| session.link().is_some()) {
             self.counters.takeovers += 1;
-            self.disconnect(now, key, Some(ReasonCode::SessionTakenOver), CloseReason::TakenOver, fx);
+            self.disconnect(now, key, CloseReason::TakenOver, fx);
         }
         if clean_start {
             self.end_session(now, key, fx);
@@ -83,7 +112,7 @@ impl Engine {
 
     fn open(&mut self, now: Now, key: SessionKey, conn: ConnKey, terms: Terms) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.open(conn, now, terms);
+        session.open(conn, now, terms, self.setup.seed);
         let slot = conn.slot as usize;
         if slot >= self.conns.len() {
             self.conns.resize(slot + 1, None);
@@ -134,35 +163,61 @@ impl Engine {
         let Some(session) = self.sessions.get(key) else { return };
         fx.note(conn, Note::Violation { client_id: &session.client_id, violation });
         self.counters.violations += 1;
-        self.disconnect(now, key, Some(violation.reason()), CloseReason::Violation, fx);
+        self.part(now, key, CloseReason::Violation, (violation.reason(), &violation.to_string()), fx);
     }
 
     /// Disconnects the clients whose queues overflowed, if that is what the operator wants.
     pub(super) fn evict(&mut self, now: Now, fx: &mut impl Effects) {
         // Their wills may fill other queues, which may be listed meanwhile.
         while let Some(key) = self.evict.pop() {
-            self.disconnect(now, key, Some(ReasonCode::QuotaExceeded), CloseReason::QueueFull, fx);
+            self.disconnect(now, key, CloseReason::QueueFull, fx);
         }
     }
 
-    /// Closes a session's connection from our side. 5.0 clients are told why.
-    pub(super) fn disconnect(
+    /// Closes a session's connection from our side. 5.0 clients are told why. [MQTT-3.14.0-1]
+    pub(super) fn disconnect(&mut self, now: Now, key: SessionKey, why: CloseReason, fx: &mut impl Effects) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let Some(link) = session.link() else { return };
+        fx.note(link.conn, Note::Closed { client_id: &session.client_id, why });
+        let (reason, words) = match why {
+            CloseReason::TakenOver => {
+                (ReasonCode::SessionTakenOver, "another connection uses this client identifier")
+            }
+            CloseReason::KeepAlive => {
+                (ReasonCode::KeepAliveTimeout, "silence for one and a half times the keep alive")
+            }
+            CloseReason::QueueFull => {
+                (ReasonCode::QuotaExceeded, "more messages wait for this client than may")
+            }
+            CloseReason::ShuttingDown if self.setup.features.server_reference.is_some() => {
+                (ReasonCode::UseAnotherServer, "this server stops")
+            }
+            CloseReason::ShuttingDown => (ReasonCode::ServerShuttingDown, "this server stops"),
+            CloseReason::Goodbye | CloseReason::Refused | CloseReason::Violation => (ReasonCode::Success, ""),
+        };
+        self.part(now, key, why, (reason, words), fx);
+    }
+
+    /// Sends the last packet of a connection and closes it.
+    fn part(
         &mut self,
         now: Now,
         key: SessionKey,
-        reason: Option<ReasonCode>,
         why: CloseReason,
+        (reason, words): (ReasonCode, &str),
         fx: &mut impl Effects,
     ) {
-        let Some(session) = self.sessions.get(key) else { return };
-        let Some(link) = session.link() else { return };
-        let (conn, version) = (link.conn, link.version);
-        if why != CloseReason::Violation {
-            fx.note(conn, Note::Closed { client_id: &session.client_id, why });
-        }
-        if let Some(reason) = reason.filter(|_| version.is_v5()) {
-            let disconnect = Disconnect { reason, properties: Properties::default() };
-            self.respond(conn, version, &Packet::Disconnect(disconnect), fx);
+        let Some(link) = self.sessions.get(key).and_then(Session::link) else { return };
+        let conn = link.conn;
+        if link.version.is_v5() {
+            let mut properties = PropertiesBuf::default();
+            if let (ReasonCode::UseAnotherServer, Some(reference)) =
+                (reason, &self.setup.features.server_reference)
+            {
+                properties.push(Property::ServerReference(reference));
+            }
+            let disconnect = Disconnect { reason, properties: properties.as_properties() };
+            self.respond_because(key, Packet::Disconnect(disconnect), words, fx);
         }
         fx.close(conn, why);
         self.gone(now, key, fx);
@@ -235,7 +290,7 @@ impl Engine {
             if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
                 link.will = None;
             }
-            self.disconnect(now, key, Some(ReasonCode::ServerShuttingDown), CloseReason::ShuttingDown, fx);
+            self.disconnect(now, key, CloseReason::ShuttingDown, fx);
         }
     }
 }

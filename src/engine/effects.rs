@@ -66,6 +66,8 @@ pub enum Note<'a> {
         client_id: &'a str,
         /// Why.
         reason: ReasonCode,
+        /// The same for people.
+        why: &'a str,
     },
     /// The client broke the protocol; the connection is closed.
     Violation {

@@ -104,10 +104,35 @@ impl Delivering<'_> {
         };
         let kind = Kind { version: link.version, qos: QoS::AtMostOnce, retain };
         let slot = self.frames.of(self.now, publication, kind, ids);
+        if slot.len > link.plain_bytes_max as usize {
+            self.at_most_once_named(session, publication, kind, ids, fx);
+        } else if self.frames.offer(slot, link.conn, fx) {
+            self.counters.publish_out[0] += 1;
+        } else {
+            self.counters.dropped.output_full += 1;
+            session.dropped += 1;
+        }
+    }
+
+    /// The same for a client whose topics may be named by aliases, or for which the frame is too large.
+    #[cold]
+    fn at_most_once_named(
+        &mut self,
+        session: &mut Session,
+        publication: &Publication<'_>,
+        kind: Kind,
+        ids: &[u32],
+        fx: &mut impl Effects,
+    ) {
+        let Presence::Here(link) = &mut session.presence else { return };
+        let topic = publication.topic.as_str();
+        let naming = link.name(topic);
+        let slot = self.frames.named(self.now, publication, kind, ids, naming);
         if slot.len > link.packet_bytes_max as usize {
             self.counters.dropped.too_large += 1;
             session.dropped += 1;
         } else if self.frames.offer(slot, link.conn, fx) {
+            link.named(topic, naming);
             self.counters.publish_out[0] += 1;
         } else {
             self.counters.dropped.output_full += 1;

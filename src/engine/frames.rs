@@ -3,10 +3,11 @@
 use super::Effects;
 use super::publish::Publication;
 use crate::codec::{PublishHead, Version};
-use crate::session::Queued;
+use crate::session::{Naming, Queued};
 use crate::types::limits::SHARE_FROM_BYTES;
 use crate::types::{ConnKey, Now, PacketId, QoS};
 use bytes::{Bytes, BytesMut};
+use std::num::NonZeroU16;
 
 /// Subscribers for whom a message is the same, but for the packet id.
 #[derive(Clone, Copy, Debug)]
@@ -67,29 +68,53 @@ impl Frames {
         if ids.is_empty() && self.filled & (1 << index) != 0 {
             return self.slots[index];
         }
-        self.encode_for(now, publication, kind, ids)
+        self.encode_for(now, publication, kind, ids, Naming::Topic)
+    }
+
+    /// The frame of a message for one subscriber alone, whose topics may be named by aliases.
+    pub(super) fn named(
+        &mut self,
+        now: Now,
+        publication: &Publication<'_>,
+        kind: Kind,
+        ids: &[u32],
+        naming: Naming,
+    ) -> Slot {
+        match naming {
+            Naming::Topic => self.of(now, publication, kind, ids),
+            _ => self.encode_for(now, publication, kind, ids, naming),
+        }
     }
 
     #[inline(never)]
-    fn encode_for(&mut self, now: Now, publication: &Publication<'_>, kind: Kind, ids: &[u32]) -> Slot {
+    fn encode_for(
+        &mut self,
+        now: Now,
+        publication: &Publication<'_>,
+        kind: Kind,
+        ids: &[u32],
+        naming: Naming,
+    ) -> Slot {
+        let shared = ids.is_empty() && naming == Naming::Topic;
         if publication.payload.len() >= SHARE_FROM_BYTES && self.payload.is_none() {
             self.payload = Some(publication.payload_bytes());
         }
-        self.buffer.truncate(if ids.is_empty() { self.buffer.len() } else { self.kept });
+        self.buffer.truncate(if shared { self.buffer.len() } else { self.kept });
+        let (topic, topic_alias) = on_the_wire(publication.topic.as_str(), naming);
         let head = PublishHead {
             dup: false,
             qos: kind.qos,
             retain: kind.retain,
-            topic: publication.topic.as_str(),
+            topic,
             packet_id: (kind.qos != QoS::AtMostOnce).then_some(PacketId::MAX),
             forward: publication.properties,
             message_expiry: publication.delivery.expiry_left_s(now),
-            topic_alias: None,
+            topic_alias,
             subscription_ids: ids,
             payload_len: publication.payload.len(),
         };
         let slot = self.put(&head, kind.version, publication.payload);
-        if ids.is_empty() {
+        if shared {
             self.slots[kind.index()] = slot;
             self.filled |= 1 << kind.index();
             self.kept = slot.end;
@@ -98,21 +123,29 @@ impl Frames {
     }
 
     /// Encodes a message that waited.
-    pub(super) fn queued(&mut self, now: Now, queued: &Queued, version: Version, dup: bool) -> Slot {
+    pub(super) fn queued(
+        &mut self,
+        now: Now,
+        queued: &Queued,
+        version: Version,
+        dup: bool,
+        naming: Naming,
+    ) -> Slot {
         self.clear();
         let message = &queued.message;
         if message.payload().len() >= SHARE_FROM_BYTES {
             self.payload = Some(message.payload_bytes());
         }
+        let (topic, topic_alias) = on_the_wire(message.topic(), naming);
         let head = PublishHead {
             dup,
             qos: queued.qos,
             retain: queued.retain,
-            topic: message.topic(),
+            topic,
             packet_id: (queued.qos != QoS::AtMostOnce).then_some(PacketId::MAX),
             forward: message.properties(),
             message_expiry: message.delivery.expiry_left_s(now),
-            topic_alias: None,
+            topic_alias,
             subscription_ids: queued.ids.as_deref().unwrap_or_default(),
             payload_len: message.payload().len(),
         };
@@ -151,5 +184,14 @@ impl Frames {
     ) -> bool {
         self.buffer[slot.packet_id_at..slot.packet_id_at + 2].copy_from_slice(&id.get().to_be_bytes());
         self.offer(slot, conn, fx)
+    }
+}
+
+/// The topic and the alias that a message carries.
+fn on_the_wire(topic: &str, naming: Naming) -> (&str, Option<NonZeroU16>) {
+    match naming {
+        Naming::Topic => (topic, None),
+        Naming::Alias(alias) => ("", Some(alias)),
+        Naming::Assign(alias) => (topic, Some(alias)),
     }
 }

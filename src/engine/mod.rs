@@ -17,6 +17,7 @@ mod publish;
 mod pump;
 mod remote;
 mod replay;
+mod respond;
 mod retain;
 mod subscribe;
 #[cfg(test)]
@@ -30,7 +31,7 @@ pub use peer::{PeerMessage, RetainedFetch};
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
 use crate::session::{Session, Violation};
 use crate::topic::{CacheBounds, MatchCache, Trie};
-use crate::types::{ConnKey, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
+use crate::types::{ConnKey, Features, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
 use bytes::{Bytes, BytesMut};
 use frames::Frames;
 use interest::Interest;
@@ -47,6 +48,8 @@ pub struct Setup {
     pub shards: u16,
     /// The operator's bounds.
     pub limits: Limits,
+    /// What is offered of MQTT's optional parts.
+    pub features: Features,
     /// The same for all cores: they have to agree on who keeps which topic's retained message.
     pub seed: HashSeed,
 }
@@ -154,8 +157,8 @@ impl Engine {
             Packet::PubRel(ack) => self.on_pubrel(key, ack, fx),
             Packet::PubComp(ack) => self.on_pubcomp(now, key, ack, fx),
             Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, key, &subscribe, fx),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, key, &unsubscribe, fx),
-            Packet::PingReq => self.respond(conn, version, &Packet::PingResp, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, key, &unsubscribe, fx),
+            Packet::PingReq => self.respond(key, Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => return self.on_disconnect(now, conn, key, &disconnect, fx),
             Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
             Packet::Connect(_) => return Err(Violation::ConnectTwice),
@@ -206,18 +209,5 @@ impl Engine {
     fn session_of(&self, conn: ConnKey) -> Option<SessionKey> {
         let &(generation, key) = self.conns.get(conn.slot as usize)?.as_ref()?;
         (generation == conn.generation).then_some(key)
-    }
-
-    /// Sends a response that is not worth keeping.
-    fn respond(
-        &mut self,
-        conn: ConnKey,
-        version: codec::Version,
-        packet: &Packet<'_>,
-        fx: &mut impl Effects,
-    ) {
-        self.response.clear();
-        packet.encode(version, &mut self.response);
-        fx.send(conn, &self.response);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Effects, Engine};
 use crate::codec::{Publish, ReasonCode};
-use crate::session::{AckKind, Violation};
+use crate::session::{AckKind, Session, Violation};
 use crate::topic::TopicName;
 use crate::types::{Delivery, Message, Now, PacketId, QoS, SessionKey, ShardId, Span};
 use bytes::{Bytes, BytesMut};
@@ -75,7 +75,78 @@ impl Engine {
         shared: Option<&Bytes>,
         fx: &mut impl Effects,
     ) -> Result<(), Violation> {
-        let (topic, expiry) = self.checked(publish)?;
+        let expiry = self.checked(publish)?;
+        if publish.topic.is_empty() || publish.properties.topic_alias().is_some() {
+            return self.aliased(now, key, publish, expiry, shared, fx);
+        }
+        let topic = self.topic_name(publish.topic)?;
+        self.publish_to(now, key, topic, publish, expiry, shared, fx)
+    }
+
+    /// What the codec leaves to us to check; the Message Expiry Interval.
+    fn checked(&self, publish: &Publish<'_>) -> Result<Option<Span>, Violation> {
+        let features = &self.setup.features;
+        if publish.qos > features.qos_max {
+            return Err(Violation::QosNotSupported);
+        }
+        if publish.retain && !features.retain {
+            return Err(Violation::RetainNotSupported);
+        }
+        if publish.properties.is_empty() {
+            return Ok(None);
+        }
+        if publish.properties.subscription_identifiers().next().is_some() {
+            return Err(Violation::SubscriptionIdentifier);
+        }
+        Ok(publish.properties.message_expiry_interval().map(|s| Span::from_secs(u64::from(s))))
+    }
+
+    fn topic_name<'a>(&self, text: &'a str) -> Result<TopicName<'a>, Violation> {
+        TopicName::parse(text, self.setup.limits.topic_levels_max).map_err(Violation::TopicName)
+    }
+
+    /// A message with a Topic Alias, or without any topic.
+    #[cold]
+    fn aliased(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        publish: &Publish<'_>,
+        expiry: Option<Span>,
+        shared: Option<&Bytes>,
+        fx: &mut impl Effects,
+    ) -> Result<(), Violation> {
+        let alias = publish.properties.topic_alias().ok_or(Violation::NoTopic)?;
+        if alias.get() > self.setup.features.topic_alias_max {
+            return Err(Violation::TopicAlias);
+        }
+        let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) else { return Ok(()) };
+        // The message borrows its topic from the table while it is delivered.
+        let (conn, mut aliases) = (link.conn, link.aliases_in.take().unwrap_or_default());
+        if !publish.topic.is_empty() {
+            aliases.set(alias, self.topic_name(publish.topic)?);
+        }
+        let topic = aliases.topic(alias).ok_or(Violation::UnknownAlias)?;
+        let published = self.publish_to(now, key, topic, publish, expiry, shared, fx);
+        let link = self.sessions.get_mut(key).and_then(Session::link_mut);
+        if let Some(link) = link.filter(|link| link.conn == conn) {
+            link.aliases_in = Some(aliases);
+        }
+        published
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "what PUBLISH says, and what was found out about it")]
+    fn publish_to(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        topic: TopicName<'_>,
+        publish: &Publish<'_>,
+        expiry: Option<Span>,
+        shared: Option<&Bytes>,
+        fx: &mut impl Effects,
+    ) -> Result<(), Violation> {
         self.counters.publish_in[publish.qos as usize] += 1;
         let mut forward = BytesMut::new();
         let properties = publish.properties.forward_raw().unwrap_or_else(|| {
@@ -103,27 +174,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// What the codec leaves to us to check.
-    fn checked<'a>(&self, publish: &Publish<'a>) -> Result<(TopicName<'a>, Option<Span>), Violation> {
-        let mut expiry = None;
-        if !publish.properties.is_empty() {
-            if publish.properties.subscription_identifiers().next().is_some() {
-                return Err(Violation::SubscriptionIdentifier);
-            }
-            // Our Topic Alias Maximum is 0.
-            if publish.properties.topic_alias().is_some() {
-                return Err(Violation::TopicAlias);
-            }
-            expiry = publish.properties.message_expiry_interval().map(|s| Span::from_secs(u64::from(s)));
-        }
-        if publish.topic.is_empty() {
-            return Err(Violation::NoTopic);
-        }
-        let topic = TopicName::parse(publish.topic, self.setup.limits.topic_levels_max)
-            .map_err(Violation::TopicName)?;
-        Ok((topic, expiry))
     }
 
     /// QoS 2: the first PUBLISH with an id is the message, repetitions until PUBREL are not. [MQTT-4.3.3-10]

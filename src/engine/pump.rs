@@ -3,8 +3,8 @@
 
 use super::{Effects, Engine};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
-use crate::session::{Presence, Queued, Resend, Session};
-use crate::types::{ConnKey, Now, PacketId, QoS, SessionKey};
+use crate::session::{Presence, Queued, Resend};
+use crate::types::{ConnKey, Now, QoS, SessionKey};
 
 /// Where a client's frames go, and what it can take.
 #[derive(Clone, Copy)]
@@ -61,7 +61,9 @@ impl Engine {
                     fx.send(target.conn, response);
                 }
                 Resend::Publish(id, queued) => {
-                    let slot = frames.queued(now, queued, target.version, true);
+                    let Presence::Here(link) = &mut session.presence else { return false };
+                    let naming = link.name(queued.message.topic());
+                    let slot = frames.queued(now, queued, target.version, true, naming);
                     // Too large for what the client takes now: dropped as if it had been delivered. [MQTT-3.1.2-25]
                     if slot.len > target.packet_bytes_max as usize {
                         counters.dropped.too_large += 1;
@@ -69,9 +71,10 @@ impl Engine {
                         continue;
                     }
                     if !frames.offer_as(slot, id, target.conn, fx) {
-                        block(session);
+                        link.blocked = true;
                         return false;
                     }
+                    link.named(queued.message.topic(), naming);
                     counters.resent += 1;
                 }
             }
@@ -126,7 +129,10 @@ impl Engine {
         if queued.qos != QoS::AtMostOnce && !session.outbound.ready() {
             return Step::Full;
         }
-        let slot = frames.queued(now, queued, target.version, false);
+        let ephemeral = session.ephemeral();
+        let Presence::Here(link) = &mut session.presence else { return Step::Full };
+        let naming = link.name(queued.message.topic());
+        let slot = frames.queued(now, queued, target.version, false, naming);
         if slot.len > target.packet_bytes_max as usize {
             counters.dropped.too_large += 1;
             session.dropped += 1;
@@ -135,7 +141,6 @@ impl Engine {
         let sent = if queued.qos == QoS::AtMostOnce {
             frames.offer(slot, target.conn, fx)
         } else {
-            let ephemeral = session.ephemeral();
             let Some(id) = session.outbound.take(queued.qos, || (!ephemeral).then(|| queued.clone())) else {
                 return Step::Full;
             };
@@ -146,32 +151,11 @@ impl Engine {
             sent
         };
         if !sent {
-            block(session);
+            link.blocked = true;
             return Step::Full;
         }
+        link.named(queued.message.topic(), naming);
         counters.publish_out[queued.qos as usize] += 1;
         Step::Sent
-    }
-
-    /// Tells a client that its packet id is acknowledged, or asks it to: PUBREL and the like.
-    pub(super) fn respond_ack(
-        &mut self,
-        key: SessionKey,
-        make: impl FnOnce(Ack<'static>) -> Packet<'static>,
-        id: PacketId,
-        reason: ReasonCode,
-        fx: &mut impl Effects,
-    ) {
-        let Some(link) = self.sessions.get(key).and_then(Session::link) else { return };
-        let (conn, version) = (link.conn, link.version);
-        let packet = make(Ack { packet_id: id, reason, properties: Properties::default() });
-        self.respond(conn, version, &packet, fx);
-    }
-}
-
-/// Nothing more is offered until the output has drained.
-fn block(session: &mut Session) {
-    if let Presence::Here(link) = &mut session.presence {
-        link.blocked = true;
     }
 }

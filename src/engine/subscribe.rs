@@ -1,13 +1,13 @@
 //! SUBSCRIBE and UNSUBSCRIBE. [MQTT 3.8 to 3.11]
 
-use super::{Effects, Engine};
+use super::{Effects, Engine, Setup};
 use crate::codec::{
     Packet, Properties, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck,
-    Unsubscribe, Version,
+    Unsubscribe,
 };
 use crate::session::Subscription;
-use crate::topic::{Subscriber, SubscriptionFlags, TopicFilter};
-use crate::types::{ConnKey, Now, SessionKey};
+use crate::topic::{BadTopic, Subscriber, SubscriptionFlags, TopicFilter};
+use crate::types::{ConnKey, Features, Now, QoS, SessionKey};
 
 impl Engine {
     pub(super) fn on_subscribe(
@@ -20,24 +20,27 @@ impl Engine {
     ) {
         let Some(version) = self.version_of(key) else { return };
         let id = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
+        let mut why = String::new();
         let codes: Vec<u8> = subscribe
             .filters
             .iter()
             .map(|(filter, options)| match self.subscribe_one(key, filter, options, id, fx) {
-                Ok(()) => options.qos as u8,
-                Err(reason) if version == Version::V5 => reason as u8,
-                Err(_) => SUBSCRIBE_FAILURE,
+                Ok(granted) => granted as u8,
+                Err(refused) => {
+                    refused.explain(filter, &mut why);
+                    if version.is_v5() { refused.reason as u8 } else { SUBSCRIBE_FAILURE }
+                }
             })
             .collect();
-        let suback =
-            SubAck { packet_id: subscribe.packet_id, properties: Properties::default(), codes: &codes };
-        self.response.clear();
-        Packet::SubAck(suback).encode(version, &mut self.response);
-        if self.interest.settled(self.interest.announced()) {
-            fx.send(conn, &self.response);
-            self.replay(now, key, fx);
+        let suback = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes: &codes };
+        let fits = self.put_response(key, Packet::SubAck(suback), &why).is_some();
+        if !self.interest.settled(self.interest.announced()) {
+            self.interest.hold(conn, key, if fits { &self.response } else { &[] });
         } else {
-            self.interest.hold(conn, key, &self.response);
+            if fits {
+                fx.send(conn, &self.response);
+            }
+            self.replay(now, key, fx);
         }
     }
 
@@ -48,17 +51,15 @@ impl Engine {
         options: SubscriptionOptions,
         id: u32,
         fx: &mut impl Effects,
-    ) -> Result<(), ReasonCode> {
-        let limits = &self.setup.limits;
-        let filter =
-            TopicFilter::parse(text, limits.topic_levels_max).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        if filter.share_group().is_some() {
-            return Err(ReasonCode::SharedSubscriptionsNotSupported);
-        }
-        let session = self.sessions.get_mut(key).ok_or(ReasonCode::UnspecifiedError)?;
+    ) -> Result<QoS, Refused> {
+        let Setup { limits, features, .. } = &self.setup;
+        let filter = TopicFilter::parse(text, limits.topic_levels_max).map_err(Refused::filter)?;
+        allowed(filter, id, features)?;
+        let options = SubscriptionOptions { qos: options.qos.min(features.qos_max), ..options };
+        let session = self.sessions.get_mut(key).ok_or(Refused::GONE)?;
         let full = session.subscriptions.len() >= limits.subscriptions_max as usize;
         if full && !session.subscriptions.contains_key(text) {
-            return Err(ReasonCode::QuotaExceeded);
+            return Err(Refused::TOO_MANY);
         }
         let fresh = session.subscriptions.insert(text.into(), Subscription { options, id }).is_none();
         let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
@@ -75,7 +76,7 @@ impl Engine {
             RetainHandling::IfNew if fresh => self.begin_replay(key, filter, options.qos, id),
             RetainHandling::IfNew | RetainHandling::Never => {}
         }
-        Ok(())
+        Ok(options.qos)
     }
 
     /// Sends the SUBACKs that waited for other cores, each before the retained messages of its subscriptions.
@@ -91,12 +92,10 @@ impl Engine {
     pub(super) fn on_unsubscribe(
         &mut self,
         now: Now,
-        conn: ConnKey,
         key: SessionKey,
         unsubscribe: &Unsubscribe<'_>,
         fx: &mut impl Effects,
     ) {
-        let Some(version) = self.version_of(key) else { return };
         let codes: Vec<u8> = unsubscribe
             .filters
             .iter()
@@ -113,8 +112,8 @@ impl Engine {
             })
             .collect();
         let unsuback =
-            UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::default(), codes: &codes };
-        self.respond(conn, version, &Packet::UnsubAck(unsuback), fx);
+            UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, codes: &codes };
+        self.respond(key, Packet::UnsubAck(unsuback), fx);
         // Another subscription's retained messages may have waited behind those that were cancelled.
         self.pump_if_waiting(now, key, fx);
     }
@@ -133,3 +132,65 @@ impl Engine {
 
 /// SUBACK's only way to refuse in 3.1.1. [MQTT-3.9.3-2]
 const SUBSCRIBE_FAILURE: u8 = 0x80;
+
+/// Characters of a filter that a reason repeats.
+const FILTER_SHOWN_MAX: usize = 100;
+
+/// Why one filter was not subscribed to.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    reason: ReasonCode,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    Filter(BadTopic),
+    Words(&'static str),
+}
+
+impl Refused {
+    const GONE: Self = Self::new(ReasonCode::UnspecifiedError, "the session has ended");
+    const TOO_MANY: Self =
+        Self::new(ReasonCode::QuotaExceeded, "the session has as many subscriptions as it may have");
+    const SHARED: Self =
+        Self::new(ReasonCode::SharedSubscriptionsNotSupported, "there are no shared subscriptions here");
+    const WILDCARD: Self =
+        Self::new(ReasonCode::WildcardSubscriptionsNotSupported, "filters have no wildcards here");
+    const IDENTIFIER: Self =
+        Self::new(ReasonCode::SubscriptionIdentifiersNotSupported, "subscriptions have no identifiers here");
+
+    const fn new(reason: ReasonCode, words: &'static str) -> Self {
+        Self { reason, why: Why::Words(words) }
+    }
+
+    fn filter(bad: BadTopic) -> Self {
+        Self { reason: ReasonCode::TopicFilterInvalid, why: Why::Filter(bad) }
+    }
+
+    /// Adds the reason to what a client is told; of several the first has to do.
+    fn explain(self, filter: &str, told: &mut String) {
+        if told.is_empty() {
+            told.extend(filter.chars().take(FILTER_SHOWN_MAX));
+            told.push_str(": ");
+            told.push_str(&match self.why {
+                Why::Filter(bad) => bad.to_string(),
+                Why::Words(words) => words.to_owned(),
+            });
+        }
+    }
+}
+
+/// Whether the operator offers what a subscription asks for. [MQTT 3.2.2.3.11 to 3.2.2.3.13]
+fn allowed(filter: TopicFilter<'_>, id: u32, features: &Features) -> Result<(), Refused> {
+    if filter.share_group().is_some() && !features.shared_subscriptions {
+        return Err(Refused::SHARED);
+    }
+    if filter.has_wildcard() && !features.wildcard_subscriptions {
+        return Err(Refused::WILDCARD);
+    }
+    if id != 0 && !features.subscription_ids {
+        return Err(Refused::IDENTIFIER);
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::{Connect, Split, Version, decode, split};
 use crate::session::connect::{ClientId, Identity};
 use crate::types::limits::Overflow;
-use crate::types::{Rng, Span};
+use crate::types::{Features, Rng, Span};
 
 /// Effects that are looked at afterwards.
 #[derive(Default)]
@@ -47,7 +47,13 @@ struct Bench {
 
 impl Bench {
     fn new(shards: u16, limits: Limits) -> Self {
-        let setup = Setup { shard: ShardId(0), shards, limits, seed: HashSeed(Rng::new(7).next_u64()) };
+        let setup = Setup {
+            shard: ShardId(0),
+            shards,
+            limits,
+            features: Features::default(),
+            seed: HashSeed(Rng::new(7).next_u64()),
+        };
         Self { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) }
     }
 

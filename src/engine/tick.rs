@@ -1,7 +1,6 @@
 //! What happens because time passes: silent clients, wills that waited, sessions that expire.
 
 use super::{CloseReason, Effects, Engine};
-use crate::codec::ReasonCode;
 use crate::session::{Due, Presence};
 use crate::types::limits::TIMERS_PER_TURN;
 use crate::types::{Now, SessionKey, Span};
@@ -42,7 +41,7 @@ impl Engine {
         match session.due(now) {
             Some(Due::Silent) => {
                 self.counters.keep_alive_timeouts += 1;
-                self.disconnect(now, key, Some(ReasonCode::KeepAliveTimeout), CloseReason::KeepAlive, fx);
+                self.disconnect(now, key, CloseReason::KeepAlive, fx);
             }
             Some(Due::Expired) => {
                 self.counters.sessions_expired += 1;

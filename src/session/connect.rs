@@ -1,8 +1,11 @@
 //! CONNECT: what a client asks for, what it gets, and how it is told. [MQTT 3.1, 3.2]
 
-use crate::codec::{ConnAck, Connect, ConnectReturn, Packet, PropertiesBuf, Property, ReasonCode, Version};
+use crate::codec::{
+    ConnAck, Connect, ConnectReturn, DecodeError, Packet, Properties, PropertiesBuf, Property, ReasonCode,
+    Version,
+};
 use crate::topic::TopicName;
-use crate::types::{Delivery, Limits, Message, Now, Span};
+use crate::types::{Delivery, Features, Limits, Message, Now, QoS, Span};
 use bytes::BytesMut;
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -65,6 +68,10 @@ pub struct Terms {
     pub receive_maximum: u16,
     /// The largest packet that the client takes.
     pub packet_bytes_max: u32,
+    /// How many topic aliases may be used towards the client.
+    pub aliases_out: u16,
+    /// Whether the client wants to be told why something failed. [MQTT-3.1.2-29]
+    pub problem_information: bool,
     /// Published when the client vanishes.
     pub will: Option<Box<Will>>,
 }
@@ -73,20 +80,21 @@ impl Terms {
     /// Settles what the client asked for.
     ///
     /// # Errors
-    /// The reason to refuse the connection with.
+    /// Why the connection is to be refused.
     pub fn settle(
         connect: &Connect<'_>,
         client: ClientId<'_>,
         now: Now,
         limits: &Limits,
-    ) -> Result<Self, ReasonCode> {
+        features: &Features,
+    ) -> Result<Self, Refusal<'static>> {
         if client.text.is_empty() {
-            return Err(ReasonCode::ClientIdentifierNotValid);
+            return Err(Refusal::new(
+                ReasonCode::ClientIdentifierNotValid,
+                "an empty client identifier needs a clean session [MQTT-3.1.3-8]",
+            ));
         }
         let properties = &connect.properties;
-        if properties.authentication_method().is_some() {
-            return Err(ReasonCode::BadAuthenticationMethod);
-        }
         let asked = match connect.version {
             Version::V5 => properties.session_expiry_interval().unwrap_or(0),
             Version::V31 | Version::V311 if connect.clean_start => 0,
@@ -101,8 +109,10 @@ impl Terms {
             receive_maximum: properties
                 .receive_maximum()
                 .map_or(limits.inflight_max, |asked| asked.get().min(limits.inflight_max)),
-            packet_bytes_max: properties.maximum_packet_size().map_or(u32::MAX, |size| size.get()),
-            will: will(connect, now, limits)?.map(Box::new),
+            packet_bytes_max: packet_bytes_max(connect),
+            aliases_out: properties.topic_alias_maximum().unwrap_or(0).min(features.topic_alias_out_max),
+            problem_information: properties.request_problem_information().unwrap_or(true),
+            will: will(connect, now, limits, features)?.map(Box::new),
         })
     }
 
@@ -130,10 +140,29 @@ fn keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
     }
 }
 
-fn will(connect: &Connect<'_>, now: Now, limits: &Limits) -> Result<Option<Will>, ReasonCode> {
+/// The largest packet that the client takes. [MQTT-3.1.2-24]
+fn packet_bytes_max(connect: &Connect<'_>) -> u32 {
+    connect.properties.maximum_packet_size().map_or(u32::MAX, NonZeroU32::get)
+}
+
+fn will(
+    connect: &Connect<'_>,
+    now: Now,
+    limits: &Limits,
+    features: &Features,
+) -> Result<Option<Will>, Refusal<'static>> {
     let Some(will) = &connect.will else { return Ok(None) };
-    let topic =
-        TopicName::parse(will.topic, limits.topic_levels_max).map_err(|_| ReasonCode::TopicNameInvalid)?;
+    if will.qos > features.qos_max {
+        return Err(Refusal::new(ReasonCode::QosNotSupported, "Will QoS above Maximum QoS [MQTT-3.2.2-12]"));
+    }
+    if will.retain && !features.retain {
+        return Err(Refusal::new(
+            ReasonCode::RetainNotSupported,
+            "Will Retain, and messages are not retained here [MQTT-3.2.2-13]",
+        ));
+    }
+    let topic = TopicName::parse(will.topic, limits.topic_levels_max)
+        .map_err(|_| Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic is no topic name"))?;
     let mut properties = BytesMut::new();
     will.properties.forward(&mut properties);
     let delivery = Delivery {
@@ -148,13 +177,23 @@ fn will(connect: &Connect<'_>, now: Now, limits: &Limits) -> Result<Option<Will>
     }))
 }
 
+/// Who a client is, as it proved by enhanced authentication. [MQTT 4.12]
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// What the method wants the client to be told last.
+    pub data: &'a [u8],
+}
+
 /// Writes the CONNACK that accepts a client. [MQTT-3.2.0-1]
 pub fn accept(
     connect: &Connect<'_>,
     client: ClientId<'_>,
     terms: &Terms,
     session_present: bool,
-    limits: &Limits,
+    (limits, features): (&Limits, &Features),
+    proof: Option<Proof<'_>>,
     out: &mut BytesMut,
 ) {
     let mut properties = PropertiesBuf::default();
@@ -177,19 +216,94 @@ pub fn accept(
         if keep_alive_s != connect.keep_alive_s {
             properties.push(Property::ServerKeepAlive(keep_alive_s));
         }
-        properties.push(Property::SharedSubscriptionAvailable(false));
+        offer(features, &mut properties);
+        if let Some(information) = &features.response_information
+            && connect.properties.request_response_information() == Some(true)
+        {
+            properties.push(Property::ResponseInformation(information));
+        }
+        if let Some(Proof { method, data }) = proof {
+            properties.push(Property::AuthenticationMethod(method));
+            properties.push(Property::AuthenticationData(data));
+        }
     }
     let accepted = ConnAck { session_present, code: 0, properties: properties.as_properties() };
     Packet::ConnAck(accepted).encode(terms.version, out);
 }
 
-/// Writes the CONNACK that refuses a client, in the words of its protocol version.
-pub fn refuse(version: Version, reason: ReasonCode, out: &mut BytesMut) {
-    let properties = PropertiesBuf::default();
+/// What the broker has, and has not, where that is not what a client assumes of one that says nothing. [MQTT 3.2.2.3]
+fn offer(features: &Features, properties: &mut PropertiesBuf) {
+    if features.topic_alias_max > 0 {
+        properties.push(Property::TopicAliasMaximum(features.topic_alias_max));
+    }
+    if features.qos_max < QoS::ExactlyOnce {
+        properties.push(Property::MaximumQos(features.qos_max == QoS::AtLeastOnce));
+    }
+    let lacking = [
+        (features.retain, Property::RetainAvailable(false)),
+        (features.wildcard_subscriptions, Property::WildcardSubscriptionAvailable(false)),
+        (features.subscription_ids, Property::SubscriptionIdentifierAvailable(false)),
+        (features.shared_subscriptions, Property::SharedSubscriptionAvailable(false)),
+    ];
+    lacking.into_iter().filter(|(there, _)| !there).for_each(|(_, absent)| properties.push(absent));
+}
+
+/// Why a client is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// What 5.0 clients are told; for older ones it is translated.
+    pub reason: ReasonCode,
+    /// The same for people.
+    pub why: &'a str,
+    /// Where it can go instead.
+    pub reference: Option<&'a str>,
+}
+
+impl<'a> Refusal<'a> {
+    /// A refusal without another server to go to.
+    pub const fn new(reason: ReasonCode, why: &'a str) -> Self {
+        Self { reason, why, reference: None }
+    }
+}
+
+/// Writes the CONNACK that refuses a client, in the words of its protocol version and as many as it wants.
+pub fn refuse(connect: &Connect<'_>, refusal: Refusal<'_>, out: &mut BytesMut) {
+    let version = connect.version;
+    let mut properties = PropertiesBuf::default();
+    if let Some(reference) = refusal.reference {
+        properties.push(Property::ServerReference(reference));
+    }
+    let start = out.len();
+    if connect.properties.request_problem_information() != Some(false) {
+        let mut explained = properties.clone();
+        explained.push(Property::ReasonString(refusal.why));
+        write_refusal(version, refusal.reason, explained.as_properties(), out);
+        // [MQTT-3.2.2-19]
+        if out.len() - start <= packet_bytes_max(connect) as usize {
+            return;
+        }
+        out.truncate(start);
+    }
+    write_refusal(version, refusal.reason, properties.as_properties(), out);
+}
+
+/// Writes the CONNACK for a CONNECT that cannot be read, or nothing where its client would not understand it: 5.0 has a
+/// code for whatever is wrong, the versions before have one for a version that is not spoken. [MQTT-3.1.2-2],
+/// [MQTT-3.1.4-1]
+pub fn refuse_malformed(body: &[u8], error: DecodeError, out: &mut BytesMut) {
+    let version = match (Connect::version_of(body), error) {
+        (Ok(Version::V5), _) => Version::V5,
+        (Err(_), DecodeError::ProtocolVersion(level)) if level > Version::V5 as u8 => Version::V5,
+        (Err(_), DecodeError::ProtocolVersion(_)) => Version::V311,
+        _ => return,
+    };
+    write_refusal(version, error.reason(), Properties::EMPTY, out);
+}
+
+fn write_refusal(version: Version, reason: ReasonCode, properties: Properties<'_>, out: &mut BytesMut) {
     let code = match version {
         Version::V5 => reason as u8,
         Version::V31 | Version::V311 => ConnectReturn::from(reason) as u8,
     };
-    let refused = ConnAck { session_present: false, code, properties: properties.as_properties() };
-    Packet::ConnAck(refused).encode(version, out);
+    Packet::ConnAck(ConnAck { session_present: false, code, properties }).encode(version, out);
 }

@@ -3,6 +3,7 @@
 //! Plain state with the standard's rules; the engine decides when to use it and owns all sessions of a core.
 //! Invariant: nothing here sends, reads a clock, or knows another session.
 
+mod alias;
 pub mod connect;
 mod inbound;
 mod outbound;
@@ -11,6 +12,7 @@ mod queue;
 mod timers;
 mod violation;
 
+pub use alias::{AliasesIn, AliasesOut, Naming};
 pub use inbound::{AckKind, Acks, Owed, Unreleased};
 pub use outbound::{Awaiting, Outbound, Resend};
 pub use packet_id::PacketIds;
@@ -37,10 +39,37 @@ pub struct Link {
     pub silence: Option<Span>,
     /// The largest packet that the client takes. [MQTT-3.1.2-24]
     pub packet_bytes_max: u32,
+    /// The largest frame that it gets as all others of its kind do; 0 where its topics may be named by aliases.
+    pub plain_bytes_max: u32,
+    /// What the client's topic aliases stand for, once it used one.
+    pub aliases_in: Option<Box<AliasesIn>>,
+    /// The topic aliases that are used towards a client which takes some.
+    pub aliases_out: Option<Box<AliasesOut>>,
+    /// Whether the client wants to be told why something failed. [MQTT-3.1.2-29]
+    pub problem_information: bool,
     /// Published when the client vanishes. [MQTT-3.1.2-8]
     pub will: Option<Box<Will>>,
     /// Acknowledgements that have to wait.
     pub acks: Acks<ReasonCode>,
+}
+
+impl Link {
+    /// Whether the client is told why something failed.
+    pub fn wants_reasons(&self) -> bool {
+        self.version.is_v5() && self.problem_information
+    }
+
+    /// How to name a topic in the next message.
+    pub fn name(&self, topic: &str) -> Naming {
+        self.aliases_out.as_ref().map_or(Naming::Topic, |aliases| aliases.name(topic))
+    }
+
+    /// A message whose topic was named so is on its way.
+    pub fn named(&mut self, topic: &str, naming: Naming) {
+        if let Some(aliases) = &mut self.aliases_out {
+            aliases.sent(topic, naming);
+        }
+    }
 }
 
 /// Whether a client is connected, and what goes with it.
@@ -106,7 +135,8 @@ impl Session {
     }
 
     /// Begins a connection on the terms that were settled. What is in flight is to be sent again first.
-    pub fn open(&mut self, conn: ConnKey, now: Now, terms: Terms) {
+    pub fn open(&mut self, conn: ConnKey, now: Now, terms: Terms, seed: HashSeed) {
+        let aliased = terms.aliases_out > 0;
         self.expiry = terms.expiry;
         self.outbound.resume(terms.receive_maximum);
         self.presence = Presence::Here(Link {
@@ -116,6 +146,10 @@ impl Session {
             heard: now,
             silence: terms.silence,
             packet_bytes_max: terms.packet_bytes_max,
+            plain_bytes_max: if aliased { 0 } else { terms.packet_bytes_max },
+            aliases_in: None,
+            aliases_out: aliased.then(|| Box::new(AliasesOut::new(terms.aliases_out, seed))),
+            problem_information: terms.problem_information,
             will: terms.will,
             acks: Acks::default(),
         });

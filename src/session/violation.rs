@@ -29,11 +29,20 @@ pub enum Violation {
     /// More unacknowledged messages than the server takes.
     #[error("more than Receive Maximum messages in flight [MQTT-3.3.4-7]")]
     ReceiveMaximum,
+    /// A QoS above the server's Maximum QoS.
+    #[error("QoS above Maximum QoS [MQTT-3.2.2-11]")]
+    QosNotSupported,
+    /// RETAIN where messages are not retained.
+    #[error("RETAIN, and messages are not retained here [MQTT-3.2.2-14]")]
+    RetainNotSupported,
     /// A Topic Alias above the server's Topic Alias Maximum.
     #[error("Topic Alias above the server's maximum [MQTT-3.3.2-9]")]
     TopicAlias,
+    /// A Topic Alias that was not set on this connection.
+    #[error("empty topic name with a Topic Alias that stands for none [MQTT 3.3.2.3.4]")]
+    UnknownAlias,
     /// An empty topic name without a Topic Alias.
-    #[error("empty topic name without Topic Alias [MQTT-3.3.2-8]")]
+    #[error("empty topic name without Topic Alias [MQTT 3.3.2.3.4] (3.1.1: [MQTT-4.7.3-1])")]
     NoTopic,
     /// A client that names subscriptions.
     #[error("Subscription Identifier in a PUBLISH from a client [MQTT-3.3.4-6]")]
@@ -53,11 +62,14 @@ impl Violation {
             Self::Malformed(error) => error.reason(),
             Self::TopicName(_) => ReasonCode::TopicNameInvalid,
             Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
+            Self::QosNotSupported => ReasonCode::QosNotSupported,
+            Self::RetainNotSupported => ReasonCode::RetainNotSupported,
             Self::TopicAlias => ReasonCode::TopicAliasInvalid,
             Self::ConnectTwice
             | Self::NotConnect
             | Self::ServerPacket
             | Self::UnexpectedAuth
+            | Self::UnknownAlias
             | Self::NoTopic
             | Self::SubscriptionIdentifier
             | Self::ExpiryFromZero

@@ -3,9 +3,9 @@
 use super::conn::{Conn, Phase};
 use super::journal::NoClient;
 use super::{Handed, Item, Shard, Token};
-use crate::codec::{Connect, DecodeError, Frame, ReasonCode, Version};
-use crate::session::connect::{ClientId, Identity, refuse};
-use crate::types::{ConnKey, Now, ShardId, Span};
+use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
+use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
+use crate::types::{ConnKey, Now, Redirect, ShardId, Span};
 use bytes::BytesMut;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -13,7 +13,7 @@ use rustix::net::{SocketFlags, acceptfrom_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 /// Connections accepted per listener and turn.
 const PER_TURN: usize = 64;
@@ -25,21 +25,25 @@ const BACK_OFF: Span = Span::from_millis(200);
 pub(super) struct Handover {
     pub(super) socket: OwnedFd,
     pub(super) peer: SocketAddr,
+    pub(super) listener: u16,
     /// Everything read so far: CONNECT and what follows it.
     pub(super) input: Vec<u8>,
 }
 
-/// A listening socket and whether it rests.
+/// One shard's socket of a listener, and whether it rests.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub struct Listener {
     pub(super) socket: OwnedFd,
+    /// Where its clients are sent instead of being served.
+    redirect: Option<Redirect>,
     /// Out of descriptors or memory: not asked again before this.
     resting: Option<Now>,
 }
 
 impl Listener {
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket, resting: None }
+    /// A socket that listens, and where its clients are sent instead of being served.
+    pub fn new(socket: OwnedFd, redirect: Option<Redirect>) -> Self {
+        Self { socket, redirect, resting: None }
     }
 }
 
@@ -52,7 +56,7 @@ impl Shard {
             match acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, address)) => {
                     let peer = address.and_then(|address| address.try_into().ok());
-                    self.welcome(socket, peer.unwrap_or(UNKNOWN));
+                    self.welcome(socket, peer.unwrap_or(UNKNOWN), index);
                 }
                 Err(Errno::AGAIN) => return,
                 // The peer was gone before we came to it, or a signal came.
@@ -121,19 +125,20 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr) {
+    fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr, listener: usize) {
         self.world.traffic.opened += 1;
         if self.world.conns.len() >= self.connections_max {
             self.world.traffic.strangers += 1;
             return self.world.journal.no_client(self.world.now, peer, NoClient::TooMany);
         }
-        self.adopt(socket, peer);
+        // The number of listeners is bounded by that of ports.
+        self.adopt(socket, peer, u16::try_from(listener).unwrap_or(u16::MAX));
     }
 
     /// Makes a socket one of this shard's connections.
-    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr) -> Option<ConnKey> {
+    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr, listener: u16) -> Option<ConnKey> {
         let deadline = self.world.now + self.connect_timeout;
-        let key = self.world.conns.insert(Conn::new(socket, peer, deadline));
+        let key = self.world.conns.insert(Conn::new(socket, peer, listener, deadline));
         let conn = self.world.conns.get(key)?;
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
@@ -149,11 +154,11 @@ impl Shard {
 
     /// Takes over a connection that another shard accepted.
     pub(super) fn take_over(&mut self, handover: Handover) {
-        let Handover { socket, peer, input } = handover;
+        let Handover { socket, peer, listener, input } = handover;
         if self.stopping() {
             return;
         }
-        if let Some(key) = self.adopt(socket, peer) {
+        if let Some(key) = self.adopt(socket, peer, listener) {
             self.input(key, &input);
         }
     }
@@ -163,11 +168,14 @@ impl Shard {
         let connect = match Connect::decode(frame.body) {
             Ok(connect) => connect,
             Err(error) => {
-                self.refuse_version(key, error);
+                self.refuse_malformed(key, frame.body, error);
                 self.refuse_connection(key, NoClient::Malformed(error));
                 return bytes.len();
             }
         };
+        if self.redirect(key, &connect) {
+            return bytes.len();
+        }
         match Identity::of(&connect) {
             Identity::Given(client_id) => {
                 let owner = self.placement.owner(client_id);
@@ -186,6 +194,25 @@ impl Shard {
         len
     }
 
+    /// Sends a client away whose listener serves nobody; true if it is so. [MQTT 4.11]
+    fn redirect(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
+        let Some(conn) = self.world.conns.get_mut(key) else { return false };
+        let listener = self.listeners.get(usize::from(conn.listener));
+        let Some(redirect) = listener.and_then(|listener| listener.redirect.as_ref()) else { return false };
+        let reason = if redirect.permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
+        let refusal = Refusal {
+            reference: Some(&redirect.to),
+            ..Refusal::new(reason, "this server sends its clients on")
+        };
+        let mut out = BytesMut::new();
+        refuse(connect, refusal, &mut out);
+        conn.output.push(&out, &mut self.world.pool);
+        debug!(peer = %conn.peer, client_id = connect.client_id, to = %redirect.to, "sent to another server");
+        self.world.traffic.strangers += 1;
+        self.world.begin_close(key);
+        true
+    }
+
     fn open(&mut self, key: ConnKey, connect: &Connect<'_>, client: ClientId<'_>) {
         if let Some(conn) = self.world.conns.get_mut(key) {
             conn.phase = Phase::Open;
@@ -196,18 +223,16 @@ impl Shard {
     fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {
         if let Some(conn) = self.world.conns.remove(key) {
             let _ = epoll::delete(&self.epoll, &conn.socket);
-            let handover = Handover { socket: conn.socket, peer: conn.peer, input: bytes.to_vec() };
+            let Conn { socket, peer, listener, .. } = conn;
+            let handover = Handover { socket, peer, listener, input: bytes.to_vec() };
             self.world.port.push(owner, Item::Connection(Box::new(Handed(handover))));
         }
     }
 
-    /// Tells a client that its protocol version is not spoken, in the words that it will understand.
-    /// [MQTT-3.1.2-2], also in 3.1.1
-    fn refuse_version(&mut self, key: ConnKey, error: DecodeError) {
-        let DecodeError::ProtocolVersion(level) = error else { return };
+    /// Tells a client what is wrong with its CONNECT, if there are words that it will understand.
+    fn refuse_malformed(&mut self, key: ConnKey, body: &[u8], error: DecodeError) {
         let (Some(conn), mut out) = (self.world.conns.get_mut(key), BytesMut::new()) else { return };
-        let version = if level > Version::V5 as u8 { Version::V5 } else { Version::V311 };
-        refuse(version, ReasonCode::UnsupportedProtocolVersion, &mut out);
+        refuse_malformed(body, error, &mut out);
         conn.output.push(&out, &mut self.world.pool);
     }
 

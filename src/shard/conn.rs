@@ -25,6 +25,8 @@ pub(super) enum Phase {
 pub(super) struct Conn {
     pub(super) socket: OwnedFd,
     pub(super) peer: SocketAddr,
+    /// Which listener accepted it, on whichever shard.
+    pub(super) listener: u16,
     pub(super) phase: Phase,
     /// The beginning of a packet that is not whole yet.
     pub(super) input: Vec<u8>,
@@ -54,10 +56,11 @@ pub(super) struct Flags {
 }
 
 impl Conn {
-    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, deadline: Now) -> Self {
+    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, listener: u16, deadline: Now) -> Self {
         Self {
             socket,
             peer,
+            listener,
             phase: Phase::Hello(deadline),
             input: Vec::new(),
             need: 0,

@@ -64,8 +64,8 @@ impl Journal {
             Note::Closed { client_id, why: CloseReason::ShuttingDown } => {
                 debug!(%peer, client_id, "disconnected: the broker stops");
             }
-            Note::Refused { client_id, reason } if self.admit(now) => {
-                info!(%peer, client_id, ?reason, "refused");
+            Note::Refused { client_id, reason, why } if self.admit(now) => {
+                info!(%peer, client_id, ?reason, "refused: {why}");
             }
             Note::Violation { client_id, violation } if self.admit(now) => {
                 warn!(%peer, client_id, "disconnected: {violation}");

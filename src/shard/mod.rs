@@ -35,8 +35,9 @@ use crate::engine::{Engine, PeerMessage, Setup};
 use crate::mesh::Port;
 use crate::metrics::{ShardReport, Traffic};
 use crate::transport::Pool;
-use crate::types::{ConnKey, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
-use accept::{Handover, Listener};
+use crate::types::{ConnKey, Features, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
+use accept::Handover;
+pub use accept::Listener;
 use effects::World;
 use journal::Journal;
 use placement::Placement;
@@ -82,10 +83,12 @@ pub struct Plan {
     pub shards: u16,
     /// The operator's bounds.
     pub limits: Limits,
+    /// What is offered of MQTT's optional parts.
+    pub features: Features,
     /// The same on all shards.
     pub seed: HashSeed,
     /// Its listening sockets.
-    pub listeners: Vec<OwnedFd>,
+    pub listeners: Vec<Listener>,
     /// Its links to the others.
     pub port: Port<Item>,
     /// How often `$SYS` is published, if at all.
@@ -173,8 +176,8 @@ impl Shard {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, plan.port.doorbell(), Token::Doorbell.data(), edge)?;
         epoll::add(&epoll, plan.stop.as_fd(), Token::Stop.data(), epoll::EventFlags::IN)?;
-        for (index, socket) in plan.listeners.iter().enumerate() {
-            epoll::add(&epoll, socket, Token::Listener(index).data(), epoll::EventFlags::IN)?;
+        for (index, listener) in plan.listeners.iter().enumerate() {
+            epoll::add(&epoll, &listener.socket, Token::Listener(index).data(), epoll::EventFlags::IN)?;
         }
         let limits = &plan.limits;
         let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
@@ -194,7 +197,7 @@ impl Shard {
                 strangers_bytes: 0,
             },
             placement: Placement::new(seed, shards),
-            listeners: plan.listeners.into_iter().map(Listener::new).collect(),
+            listeners: plan.listeners,
             rested: None,
             ready: VecDeque::new(),
             scratch: vec![0; read::SCRATCH],
@@ -210,7 +213,13 @@ impl Shard {
             connect_timeout: limits.connect_timeout,
             connections_max: limits.connections_max as usize,
             unread: None,
-            engine: Engine::new(Setup { shard: id, shards, limits: plan.limits, seed }),
+            engine: Engine::new(Setup {
+                shard: id,
+                shards,
+                limits: plan.limits,
+                features: plan.features,
+                seed,
+            }),
         })
     }
 

@@ -1,7 +1,7 @@
 //! What a lookup found: each session of this core once, and the set of other cores.
 
 use super::wants::{Subscriber, Wants};
-use crate::types::{QoS, SessionKey, ShardSet};
+use crate::types::{GroupKey, QoS, SessionKey, ShardSet};
 
 /// One session that wants a message, all of its matching subscriptions merged into one delivery. [MQTT-3.3.4-2]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,15 @@ impl LocalMatch {
     }
 }
 
-/// The result of a lookup. Made to be reused: clearing keeps the memory.
+/// The result of a lookup: sessions, other cores, groups. Made to be reused: clearing keeps the memory.
 #[derive(Debug, Default)]
 pub struct Matches {
     /// The sessions of this core, each once, in ascending order within one lookup.
     pub locals: Vec<LocalMatch>,
     /// The other cores that want the message.
     pub peers: ShardSet,
+    /// The groups of which one member each wants the message.
+    pub groups: Vec<GroupKey>,
     ids: Vec<u32>,
     /// Filters and nodes of the tree that lookups looked at since the last clear.
     visited: u64,
@@ -70,13 +72,14 @@ impl Matches {
     pub fn clear(&mut self) {
         self.locals.clear();
         self.peers = ShardSet::EMPTY;
+        self.groups.clear();
         self.ids.clear();
         self.visited = 0;
     }
 
     /// Whether nobody wants the message.
     pub fn is_empty(&self) -> bool {
-        self.locals.is_empty() && self.peers.is_empty()
+        self.locals.is_empty() && self.peers.is_empty() && self.groups.is_empty()
     }
 
     /// The Subscription Identifiers of all matching subscriptions of a session, also if some are equal. [MQTT-3.3.4-3]
@@ -94,18 +97,23 @@ impl Matches {
     pub(super) fn copy_from(&mut self, other: &Self) {
         copy_into(&mut self.locals, &other.locals);
         copy_into(&mut self.ids, &other.ids);
+        copy_into(&mut self.groups, &other.groups);
         self.peers = other.peers;
         self.visited = other.visited;
     }
 
     /// Bytes of the result itself, without spare memory.
     pub(super) fn bytes_used(&self) -> usize {
-        size_of_val(self.locals.as_slice()) + size_of_val(self.ids.as_slice())
+        size_of_val(self.locals.as_slice())
+            + size_of_val(self.ids.as_slice())
+            + size_of_val(self.groups.as_slice())
     }
 
     /// Bytes of the result and of spare memory.
     pub(super) fn bytes_held(&self) -> usize {
-        self.locals.capacity() * size_of::<LocalMatch>() + self.ids.capacity() * size_of::<u32>()
+        self.locals.capacity() * size_of::<LocalMatch>()
+            + self.ids.capacity() * size_of::<u32>()
+            + self.groups.capacity() * size_of::<GroupKey>()
     }
 
     pub(super) fn visit(&mut self) {
@@ -115,6 +123,7 @@ impl Matches {
     /// Notes everybody who wants what one filter matches.
     pub(super) fn add(&mut self, wants: &Wants, scratch: &mut Scratch) {
         wants.add_peers_to(&mut self.peers);
+        self.groups.extend_from_slice(wants.groups());
         let before = scratch.hits.len();
         wants.locals().for_each(|list| scratch.hits.extend_from_slice(list));
         scratch.filters += u32::from(scratch.hits.len() > before);

@@ -12,7 +12,7 @@ use super::matches::{Matches, Scratch};
 use super::tree::WildcardFilters;
 use super::wants::{Subscriber, Wants};
 use super::{TopicFilter, TopicName};
-use crate::types::{HashSeed, SessionKey, ShardId};
+use crate::types::{GroupKey, HashSeed, SessionKey, ShardId};
 use std::borrow::Cow;
 
 /// What a subscription changed.
@@ -33,7 +33,8 @@ pub struct Unsubscribed {
 
 /// Filters, the sessions of this core that subscribed to each, and the other cores that want it.
 ///
-/// The group of a shared subscription is not looked at: filters must come without one.
+/// The subscription of a group stands under the filter without the group's name; who is in the group is for the caller to
+/// know.
 #[derive(Debug)]
 pub struct Trie {
     exact: ExactFilters,
@@ -69,6 +70,16 @@ impl Trie {
     /// Notes that another core no longer wants what the filter matches; false when it had not wanted it.
     pub fn remove_peer(&mut self, filter: TopicFilter<'_>, peer: ShardId) -> bool {
         self.update(filter, |wants| wants.remove_peer(peer)).unwrap_or(false)
+    }
+
+    /// Notes that a group wants what its filter matches. It must not have been noted before.
+    pub fn add_group(&mut self, filter: TopicFilter<'_>, group: GroupKey) {
+        self.entry(filter).add_group(group);
+    }
+
+    /// Notes that a group has no members any more.
+    pub fn remove_group(&mut self, filter: TopicFilter<'_>, group: GroupKey) {
+        self.update(filter, |wants| wants.remove_group(group));
     }
 
     /// Appends everybody who wants a message with this name. Two lookups into one result are not merged.
@@ -111,10 +122,6 @@ impl Trie {
     }
 
     fn entry(&mut self, filter: TopicFilter<'_>) -> &mut Wants {
-        debug_assert!(
-            filter.share_group().is_none(),
-            "a group's filter is not a filter of each of its members"
-        );
         if filter.has_wildcard() {
             self.wildcard.entry(filter.as_str())
         } else {
@@ -196,6 +203,22 @@ mod tests {
         assert!(trie.remove_peer(filter("#"), ShardId(9)) && !trie.remove_peer(filter("#"), ShardId(9)));
         assert!(!trie.remove_peer(filter("x/#"), ShardId(9)));
         assert_eq!(lookup(&trie, "a/b").peers.iter().count(), 1);
+    }
+
+    #[test]
+    fn groups_are_found_by_their_filter_and_are_not_this_core_s_to_announce() {
+        let mut trie = Trie::new(HashSeed(1));
+        let group = |slot| GroupKey { slot, generation: 0 };
+        trie.add_group(filter("$share/g/a/+"), group(1));
+        trie.add_group(filter("$share/h/a/b"), group(2));
+        trie.subscribe(filter("a/b"), subscriber(5));
+        let found = lookup(&trie, "a/b");
+        assert_eq!((found.groups, found.locals.len()), (vec![group(2), group(1)], 1));
+        assert_eq!(lookup(&trie, "a/c").groups, [group(1)]);
+        assert_eq!(trie.local_filters().collect::<Vec<_>>(), ["a/b"]);
+        trie.remove_group(filter("$share/g/a/+"), group(1));
+        trie.remove_group(filter("$share/h/a/b"), group(2));
+        assert!(lookup(&trie, "a/c").is_empty() && trie.len() == 1);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Who wants what one filter matches: sessions of this core, and other cores.
+//! Who wants what one filter matches: sessions of this core, other cores, and groups that share a subscription.
 
 use super::subscribers::Subscribers;
 use super::{Subscribed, Unsubscribed};
-use crate::types::{QoS, SessionKey, ShardId, ShardSet};
+use crate::types::{GroupKey, QoS, SessionKey, ShardId, ShardSet};
 use std::slice;
 
 /// What a subscription asks for, in the bits of a SUBSCRIBE packet's options: QoS in bits 0 and 1, No Local in bit 2,
@@ -60,11 +60,12 @@ pub(super) enum Wants {
 
 const _: () = assert!(size_of::<Wants>() <= 24, "each filter holds one");
 
-/// Invariant: two members at least, counting both kinds.
+/// Invariant: two members at least, counting both kinds, or a group.
 #[derive(Debug, Default)]
 pub(super) struct Many {
     locals: Subscribers,
     peers: ShardSet,
+    groups: Vec<GroupKey>,
 }
 
 impl Wants {
@@ -93,6 +94,25 @@ impl Wants {
                 peers.insert(*peer);
             }
             Self::Many(many) => peers.union(&many.peers),
+        }
+    }
+
+    pub(super) fn groups(&self) -> &[GroupKey] {
+        match self {
+            Self::Many(many) => &many.groups,
+            Self::Nobody | Self::Local(_) | Self::Peer(_) => &[],
+        }
+    }
+
+    /// Adds a group that is not there yet.
+    pub(super) fn add_group(&mut self, group: GroupKey) {
+        self.many().groups.push(group);
+    }
+
+    pub(super) fn remove_group(&mut self, group: GroupKey) {
+        if let Self::Many(many) = self {
+            many.groups.retain(|&known| known != group);
+            self.shrink();
         }
     }
 
@@ -174,10 +194,14 @@ impl Wants {
     /// Gives memory back when only one member is left.
     fn shrink(&mut self) {
         let Self::Many(many) = self else { return };
+        if !many.groups.is_empty() {
+            return;
+        }
         let mut peers = many.peers.iter();
         match (many.locals.single(), peers.next(), peers.next()) {
             (Some(one), None, _) => *self = Self::Local(one),
             (None, Some(one), None) if many.locals.is_empty() => *self = Self::Peer(one),
+            (None, None, _) if many.locals.is_empty() => *self = Self::Nobody,
             _ => {}
         }
     }
@@ -238,6 +262,26 @@ mod tests {
         assert!(wants.unsubscribe(SessionKey { slot: 2, generation: 0 }).is_none());
         assert_eq!(wants.unsubscribe(subscriber(1).session), Some(Unsubscribed { last_local: true }));
         assert_eq!(peers(&wants), [3, 200]);
+    }
+
+    #[test]
+    fn groups_stand_beside_sessions_and_cores_and_leave_nothing_behind() {
+        let group = |slot| GroupKey { slot, generation: 0 };
+        let mut wants = Wants::Nobody;
+        wants.subscribe(subscriber(1));
+        wants.add_group(group(7));
+        wants.add_group(group(8));
+        assert_eq!((wants.groups(), wants.locals().flatten().count()), (&[group(7), group(8)][..], 1));
+        wants.unsubscribe(subscriber(1).session);
+        wants.remove_group(group(7));
+        assert!(matches!(&wants, Wants::Many(_)) && wants.groups() == [group(8)] && !wants.has_locals());
+        wants.add_peer(ShardId(3));
+        wants.remove_group(group(8));
+        assert!(matches!(wants, Wants::Peer(ShardId(3))));
+        wants.remove_peer(ShardId(3));
+        wants.add_group(group(8));
+        wants.remove_group(group(8));
+        assert!(wants.is_nobody());
     }
 
     #[test]

@@ -41,6 +41,15 @@ pub struct SessionKey {
     pub generation: u32,
 }
 
+/// The group of a shared subscription in the engine that made the key. `generation` guards against slot reuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupKey {
+    /// Index into the engine's slab of groups.
+    pub slot: u32,
+    /// How often the slot was handed out before.
+    pub generation: u32,
+}
+
 /// A packet identifier: 1 to 65,535. [MQTT-2.3.1-1], [MQTT-2.2.1-3] in 5.0.
 pub type PacketId = NonZeroU16;
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here reads a clock, draws randomness it was not given, or touches the outside world.
 
+mod features;
 mod ids;
 pub mod limits;
 mod map;
@@ -10,7 +11,8 @@ mod slab;
 mod time;
 mod wheel;
 
-pub use ids::{ConnKey, PacketId, SHARDS_MAX, SessionKey, ShardId, ShardSet};
+pub use features::{Balance, Features, Redirect};
+pub use ids::{ConnKey, GroupKey, PacketId, SHARDS_MAX, SessionKey, ShardId, ShardSet};
 pub use limits::Limits;
 pub use map::{HashSeed, Map, Rng, Set};
 pub use message::{Delivery, Message, QoS};

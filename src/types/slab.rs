@@ -27,7 +27,7 @@ macro_rules! slab_key {
         }
     )*};
 }
-slab_key!(super::ConnKey, super::SessionKey);
+slab_key!(super::ConnKey, super::SessionKey, super::GroupKey);
 
 /// Slots are allocated this many at a time and never move: growing copies nothing and leaves no holes behind.
 const CHUNK: usize = 128;

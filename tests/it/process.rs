@@ -18,8 +18,7 @@ fn sigterm_says_goodbye_to_clients_of_5_0_and_exits_with_0() {
     let mut silent = broker.raw();
     broker.terminate();
     for raw in &mut new {
-        raw.expect(&[0xe0, 2, 0x8b, 0]);
-        raw.expect_closed();
+        raw.expect_goodbye(0x8b);
     }
     old.expect_closed();
     silent.expect_closed();

@@ -119,8 +119,7 @@ fn a_second_connection_takes_over_on_whatever_shard_it_arrives_mqtt_3_1_4_2() {
     let mut second = broker.raw();
     second.send(&Connect::v5("new").bytes());
     second.packet();
-    first.expect(&[0xe0, 2, 0x8e, 0]);
-    first.expect_closed();
+    first.expect_goodbye(0x8e);
     until("the log tells of it", || broker.log().contains("TakenOver"));
 }
 

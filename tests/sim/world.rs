@@ -17,7 +17,7 @@ use pantala::codec::{Connect, Frame, ReasonCode, Split, SubscriptionOptions, Ver
 use pantala::engine::{PeerMessage, Setup};
 use pantala::session::connect::{ClientId, Identity};
 use pantala::types::limits::Overflow;
-use pantala::types::{ConnKey, Delivery, HashSeed, Limits, Message, Now, QoS, ShardId, Span, TICK};
+use pantala::types::{ConnKey, Delivery, Features, HashSeed, Limits, Message, Now, QoS, ShardId, Span, TICK};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Steps after which a world that gets no new work must have come to rest.
@@ -60,7 +60,19 @@ impl World {
         let shards = u16::try_from(count).expect("few shards");
         let limits = limits(&mut dice.setup);
         let hash = HashSeed(dice.setup.next_u64());
-        let setup = |shard| Setup { shard: ShardId(shard), shards, limits: limits.clone(), seed: hash };
+        let features = Features {
+            topic_alias_max: 0,
+            topic_alias_out_max: 0,
+            shared_subscriptions: false,
+            ..Features::default()
+        };
+        let setup = |shard| Setup {
+            shard: ShardId(shard),
+            shards,
+            limits: limits.clone(),
+            features: features.clone(),
+            seed: hash,
+        };
         let clients = 2 + index(&mut dice.setup, 7);
         let mut world = Self {
             now: Now(0),

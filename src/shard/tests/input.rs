@@ -57,7 +57,7 @@ fn last_words_are_not_overtaken_by_a_reset() {
     });
     client.got.clear();
     client.send(&[0x30, 0xff, 0xff, 0x7f]);
-    rig.expect_end(&mut client, &[0xe0, 1, 0x95]);
+    rig.expect_end(&mut client, &[0xe0, 2, 0x95, 0]);
     // A socket closed with unread bytes, or that gets more of them, answers with a reset.
     assert_eq!(rig.connections(), 1, "it is there to throw them away");
     client.send(&vec![0; 1 << 20]);

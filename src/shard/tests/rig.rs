@@ -1,9 +1,9 @@
 //! Several shards on one thread, clients that do nothing by themselves, and the few packets that these tests speak.
 
 use crate::mesh::Mesh;
-use crate::shard::{Clock, Plan, Shard, Stop};
+use crate::shard::{Clock, Listener, Plan, Shard, Stop};
 use crate::transport;
-use crate::types::{HashSeed, Limits, Now, ShardId, Span};
+use crate::types::{Features, HashSeed, Limits, Now, ShardId, Span};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -37,8 +37,9 @@ impl Rig {
             id,
             shards,
             limits: limits.clone(),
+            features: Features::default(),
             seed: HashSeed(7),
-            listeners: vec![listeners.pop().expect("one for each")],
+            listeners: vec![Listener::new(listeners.pop().expect("one for each"), None)],
             port,
             sys_interval: Some(Span::from_secs(10)),
             clock: Clock::start(),
@@ -246,8 +247,9 @@ pub(super) fn connect(id: &str) -> Vec<u8> {
 }
 
 /// CONNECT of 5.0, clean start, keep alive of 60 s.
+/// Request Problem Information 0: no reasons in words.
 pub(super) fn connect_v5(id: &str) -> Vec<u8> {
-    packet(0x10, &[&[0, 4], &b"MQTT\x05\x02\x00\x3c\x00"[..], &text(id)].concat())
+    packet(0x10, &[&[0, 4], &b"MQTT\x05\x02\x00\x3c\x02\x17\x00"[..], &text(id)].concat())
 }
 
 pub(super) fn subscribe(packet_id: u16, filter: &str, qos: u8) -> Vec<u8> {
