@@ -1,7 +1,8 @@
 //! 3.1.3 and 3.1.4: CONNECT's payload, and what follows it.
 
 use super::{
-    MARK, acknowledged, clean, closes_at_once, connect_of, field, kept, leaves, nothing_but_the_mark, subscriber,
+    MARK, acknowledged, clean, closes_at_once, connect_of, field, kept, leaves, nothing_but_the_mark,
+    subscriber,
 };
 use crate::conformance::on_each_layout;
 use crate::support::{Connect, PINGREQ, PINGRESP, connack, packet, publish, suback, subscribe, text};
