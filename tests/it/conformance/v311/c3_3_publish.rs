@@ -67,7 +67,7 @@ fn mqtt_3_3_1_5_a_retained_message_is_stored_with_its_qos() {
             let mut later = clean(broker, &format!("later-{qos}"));
             let topic = format!("stored/{qos}");
             later.subscribe(&topic, 2);
-            later.expect(&publish(qos << 1 | 1, &topic, Some(1), topic[7..].as_bytes()));
+            later.expect(&publish(qos << 1 | 1, &topic, Some(1), &topic.as_bytes()[7..]));
         }
     });
 }

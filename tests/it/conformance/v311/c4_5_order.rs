@@ -47,7 +47,7 @@ fn mqtt_4_6_0_1_what_is_sent_again_comes_in_its_first_order() {
         let mut raw = kept(broker, "subscriber", false);
         raw.subscribe("order", 2);
         let mut publisher = clean(broker, "publisher");
-        let flags = |id: u16| if id % 3 == 0 { 4 } else { 2 };
+        let flags = |id: u16| if id.is_multiple_of(3) { 4 } else { 2 };
         for id in 1..=50 {
             publisher.send(&publish(flags(id), "order", Some(id), b"x"));
             raw.expect(&publish(flags(id), "order", Some(id), b"x"));
