@@ -7,7 +7,8 @@ pub(crate) fn text(text: &str) -> Vec<u8> {
     binary(text.as_bytes())
 }
 
-fn binary(bytes: &[u8]) -> Vec<u8> {
+/// A field of binary data, or of a string that need not be one.
+pub(crate) fn binary(bytes: &[u8]) -> Vec<u8> {
     let len = u16::try_from(bytes.len()).expect("a short field");
     [&len.to_be_bytes()[..], bytes].concat()
 }
@@ -15,18 +16,20 @@ fn binary(bytes: &[u8]) -> Vec<u8> {
 /// A packet of a first byte and a body.
 pub(crate) fn packet(first: u8, body: &[&[u8]]) -> Vec<u8> {
     let body = body.concat();
-    let mut out = vec![first];
-    let mut rest = body.len();
+    [&[first], &varint(body.len())[..], &body].concat()
+}
+
+/// A variable byte integer.
+pub(crate) fn varint(mut rest: usize) -> Vec<u8> {
+    let mut out = Vec::new();
     loop {
         let digit = u8::try_from(rest % 128).expect("seven bits");
         rest /= 128;
         out.push(if rest > 0 { digit | 0x80 } else { digit });
         if rest == 0 {
-            break;
+            return out;
         }
     }
-    out.extend(body);
-    out
 }
 
 /// A CONNECT to be.
@@ -40,11 +43,27 @@ pub(crate) struct Connect<'a> {
     pub(crate) will: Option<(&'a str, &'a str, u8, bool)>,
     /// Encoded properties of 5.0.
     pub(crate) properties: &'a [u8],
+    /// The same for the will.
+    pub(crate) will_properties: &'a [u8],
+    pub(crate) username: Option<&'a str>,
+    pub(crate) password: Option<&'a [u8]>,
 }
 
 impl<'a> Connect<'a> {
     pub(crate) fn new(id: &'a str) -> Self {
-        Self { id, level: 4, clean: true, keep_alive: 0, will: None, properties: &[] }
+        let (properties, will_properties) = (&[], &[]);
+        let (will, username, password) = (None, None, None);
+        Self {
+            id,
+            level: 4,
+            clean: true,
+            keep_alive: 0,
+            will,
+            properties,
+            will_properties,
+            username,
+            password,
+        }
     }
 
     pub(crate) fn v5(id: &'a str) -> Self {
@@ -54,18 +73,25 @@ impl<'a> Connect<'a> {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let name = text(if self.level == 3 { "MQIsdp" } else { "MQTT" });
         let mut flags = if self.clean { 2 } else { 0 };
-        let length = [u8::try_from(self.properties.len()).expect("few properties")];
-        let v5: &[&[u8]] = if self.level == 5 { &[&length, self.properties] } else { &[] };
-        let mut will = Vec::new();
-        if let Some((topic, payload, qos, retain)) = self.will {
+        let block = |properties: &[u8]| match self.level {
+            5 => [&varint(properties.len()), properties].concat(),
+            _ => Vec::new(),
+        };
+        let mut payload = text(self.id);
+        if let Some((topic, message, qos, retain)) = self.will {
             flags |= 4 | qos << 3 | u8::from(retain) << 5;
-            if self.level == 5 {
-                will.push(0);
-            }
-            will.extend([text(topic), text(payload)].concat());
+            payload.extend([block(self.will_properties), text(topic), text(message)].concat());
+        }
+        if let Some(username) = self.username {
+            flags |= 0x80;
+            payload.extend(text(username));
+        }
+        if let Some(password) = self.password {
+            flags |= 0x40;
+            payload.extend(binary(password));
         }
         let keep_alive = self.keep_alive.to_be_bytes();
-        packet(0x10, &[&name, &[self.level, flags], &keep_alive, &v5.concat(), &text(self.id), &will])
+        packet(0x10, &[&name, &[self.level, flags], &keep_alive, &block(self.properties), &payload])
     }
 }
 
@@ -105,6 +131,5 @@ pub(crate) fn publish_v5(
     payload: &[u8],
 ) -> Vec<u8> {
     let id = id.map(|id| id.to_be_bytes().to_vec()).unwrap_or_default();
-    let length = [u8::try_from(properties.len()).expect("few properties")];
-    packet(0x30 | flags, &[&text(topic), &id, &length, properties, payload])
+    packet(0x30 | flags, &[&text(topic), &id, &varint(properties.len()), properties, payload])
 }

@@ -4,13 +4,16 @@ mod broker;
 mod bytes;
 mod programs;
 mod raw;
+mod v5;
 
 pub(crate) use broker::Broker;
 pub(crate) use bytes::{
-    Connect, PINGREQ, PINGRESP, connack, packet, publish, publish_v5, suback, subscribe, subscribe_many, text,
+    Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, publish_v5, suback, subscribe,
+    subscribe_many, text, varint,
 };
 pub(crate) use programs::{Beside, mqttjs, paho};
 pub(crate) use raw::Raw;
+pub(crate) use v5::{Answer, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::channel;

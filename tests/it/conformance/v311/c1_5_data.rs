@@ -1,8 +1,8 @@
 //! 1.5: strings.
 
-use super::{clean, closes, closes_at_once, connect_of, field, subscriber};
+use super::{clean, closes, closes_at_once, connect_of, subscriber};
 use crate::conformance::on_each_layout;
-use crate::support::{packet, publish, text};
+use crate::support::{binary, packet, publish, text};
 
 /// A lone continuation, an overlong slash, the surrogates D800 and DFFF, something beyond U+10FFFF, a cut sequence.
 const NO_UTF_8: [&[u8]; 6] =
@@ -10,7 +10,7 @@ const NO_UTF_8: [&[u8]; 6] =
 
 /// All packets of a client with this string in each place where there is one, after CONNECT.
 fn packets_with(string: &[u8]) -> Vec<Vec<u8>> {
-    let string = field(string);
+    let string = binary(string);
     vec![
         packet(0x30, &[&string, b"x"]),
         packet(0x32, &[&string, &[0, 1], b"x"]),
@@ -23,7 +23,7 @@ fn packets_with(string: &[u8]) -> Vec<Vec<u8>> {
 
 /// The same for CONNECT: client id, will topic, user name.
 fn connects_with(string: &[u8]) -> Vec<Vec<u8>> {
-    let string = field(string);
+    let string = binary(string);
     vec![
         connect_of(2, &[&string]),
         connect_of(6, &[&text("id"), &string, &text("message")]),

@@ -1,8 +1,8 @@
 //! 3.10: UNSUBSCRIBE.
 
-use super::{acknowledged, clean, closes, field, kept, nothing_but_the_mark, subscriber, unsubscribe};
+use super::{acknowledged, clean, closes, kept, nothing_but_the_mark, subscriber, unsubscribe};
 use crate::conformance::on_each_layout;
-use crate::support::{packet, publish, text};
+use crate::support::{binary, packet, publish, text};
 
 #[test]
 fn mqtt_3_10_1_1_flags_of_unsubscribe_are_2_or_the_connection_is_closed() {
@@ -17,8 +17,8 @@ fn mqtt_3_10_1_1_flags_of_unsubscribe_are_2_or_the_connection_is_closed() {
 fn mqtt_3_10_3_1_filters_that_are_not_utf_8_close_the_connection() {
     on_each_layout(|broker| {
         for bad in [&b"\xff"[..], b"\xed\xa0\x80", b"\xc3", b"a\0"] {
-            closes(broker, "utf-8", &packet(0xa2, &[&[0, 1], &field(bad)]));
-            closes(broker, "utf-8", &packet(0xa2, &[&[0, 1], &text("a"), &field(bad)]));
+            closes(broker, "utf-8", &packet(0xa2, &[&[0, 1], &binary(bad)]));
+            closes(broker, "utf-8", &packet(0xa2, &[&[0, 1], &text("a"), &binary(bad)]));
         }
     });
 }

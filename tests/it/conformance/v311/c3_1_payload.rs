@@ -1,11 +1,10 @@
 //! 3.1.3 and 3.1.4: CONNECT's payload, and what follows it.
 
 use super::{
-    MARK, acknowledged, clean, closes_at_once, connect_of, field, kept, leaves, nothing_but_the_mark,
-    subscriber,
+    MARK, acknowledged, clean, closes_at_once, connect_of, kept, leaves, nothing_but_the_mark, subscriber,
 };
 use crate::conformance::on_each_layout;
-use crate::support::{Connect, PINGREQ, PINGRESP, connack, packet, publish, suback, subscribe, text};
+use crate::support::{Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, suback, subscribe, text};
 
 /// All characters that every server takes in a client id.
 const LETTERS: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -62,7 +61,7 @@ fn mqtt_3_1_3_3_a_connect_without_client_id_is_closed() {
 fn mqtt_3_1_3_4_a_client_id_that_is_not_utf_8_is_closed() {
     on_each_layout(|broker| {
         for bad in [&b"\xff"[..], b"\xed\xa0\x80", b"\xc3", b"a\0"] {
-            closes_at_once(broker, &connect_of(2, &[&field(bad)]));
+            closes_at_once(broker, &connect_of(2, &[&binary(bad)]));
         }
         drop(clean(broker, "größe/€/𝄞"));
     });
@@ -134,7 +133,7 @@ fn mqtt_3_1_3_9_a_client_id_that_is_refused_gets_2() {
 fn mqtt_3_1_3_10_a_will_topic_that_is_not_utf_8_is_closed() {
     on_each_layout(|broker| {
         for bad in [&b"\xff"[..], b"\xed\xa0\x80", b"\xc3", b"a\0"] {
-            closes_at_once(broker, &connect_of(6, &[&text("will"), &field(bad), &text("x")]));
+            closes_at_once(broker, &connect_of(6, &[&text("will"), &binary(bad), &text("x")]));
         }
     });
 }
@@ -143,7 +142,7 @@ fn mqtt_3_1_3_10_a_will_topic_that_is_not_utf_8_is_closed() {
 fn mqtt_3_1_3_11_a_user_name_that_is_not_utf_8_is_closed() {
     on_each_layout(|broker| {
         for bad in [&b"\xff"[..], b"\xed\xa0\x80", b"\xc3", b"a\0"] {
-            closes_at_once(broker, &connect_of(0x82, &[&text("user"), &field(bad)]));
+            closes_at_once(broker, &connect_of(0x82, &[&text("user"), &binary(bad)]));
         }
     });
 }

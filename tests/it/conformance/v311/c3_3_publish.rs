@@ -1,8 +1,8 @@
 //! 3.3: PUBLISH.
 
-use super::{acknowledged, clean, closes, field, kept, nothing_but_the_mark, retained, subscriber};
+use super::{acknowledged, clean, closes, kept, nothing_but_the_mark, retained, subscriber};
 use crate::conformance::on_each_layout;
-use crate::support::{packet, publish, suback, subscribe, subscribe_many, text};
+use crate::support::{binary, packet, publish, suback, subscribe, subscribe_many, text};
 
 #[test]
 fn mqtt_3_3_1_1_dup_is_set_on_what_is_sent_again() {
@@ -183,7 +183,7 @@ fn mqtt_3_3_1_12_without_retain_nothing_is_stored_or_removed() {
 fn mqtt_3_3_2_1_a_topic_that_is_not_there_or_not_utf_8_closes_the_connection() {
     on_each_layout(|broker| {
         for body in
-            [&[][..], &[0], &[0, 2, b'a'], &[0xff, 0xff, b'a'], &field(b"\xff"), &field(b"a\xed\xa0\x80")]
+            [&[][..], &[0], &[0, 2, b'a'], &[0xff, 0xff, b'a'], &binary(b"\xff"), &binary(b"a\xed\xa0\x80")]
         {
             closes(broker, "topic", &packet(0x30, &[body]));
         }

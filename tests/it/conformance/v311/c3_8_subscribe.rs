@@ -1,8 +1,8 @@
 //! 3.8: SUBSCRIBE.
 
-use super::{acknowledged, clean, closes, field, kept, nothing_but_the_mark, retained, subscriber};
+use super::{acknowledged, clean, closes, kept, nothing_but_the_mark, retained, subscriber};
 use crate::conformance::{on_each_layout, with_settings};
-use crate::support::{packet, publish, suback, subscribe, subscribe_many, text};
+use crate::support::{binary, packet, publish, suback, subscribe, subscribe_many, text};
 
 #[test]
 fn mqtt_3_8_1_1_flags_of_subscribe_are_2_or_the_connection_is_closed() {
@@ -17,8 +17,8 @@ fn mqtt_3_8_1_1_flags_of_subscribe_are_2_or_the_connection_is_closed() {
 fn mqtt_3_8_3_1_filters_that_are_not_utf_8_close_the_connection() {
     on_each_layout(|broker| {
         for bad in [&b"\xff"[..], b"\xed\xa0\x80", b"\xc3", b"a\0"] {
-            closes(broker, "utf-8", &packet(0x82, &[&[0, 1], &field(bad), &[0]]));
-            closes(broker, "utf-8", &packet(0x82, &[&[0, 1], &text("a"), &[0], &field(bad), &[0]]));
+            closes(broker, "utf-8", &packet(0x82, &[&[0, 1], &binary(bad), &[0]]));
+            closes(broker, "utf-8", &packet(0x82, &[&[0, 1], &text("a"), &[0], &binary(bad), &[0]]));
         }
     });
 }

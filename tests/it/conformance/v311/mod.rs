@@ -107,9 +107,3 @@ fn unsubscribe(id: u16, filters: &[&str]) -> Vec<u8> {
     let filters: Vec<u8> = filters.iter().flat_map(|filter| text(filter)).collect();
     packet(0xa2, &[&id.to_be_bytes(), &filters])
 }
-
-/// A field with its length before it that need not be UTF-8.
-fn field(bytes: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(bytes.len()).expect("a short field");
-    [&len.to_be_bytes()[..], bytes].concat()
-}
