@@ -95,16 +95,39 @@ impl DecodeError {
     /// What a 5.0 peer is told.
     pub const fn reason(self) -> ReasonCode {
         match self {
+            // Reserved bits are malformed; QoS 3 and Retain Handling 3 are protocol errors. [MQTT 3.8.3.1]
+            Self::SubscriptionOptions(options) if options & 0xc0 == 0 => ReasonCode::ProtocolError,
             // [MQTT-3.3.2-8]
             Self::PropertyValue(TOPIC_ALIAS) => ReasonCode::TopicAliasInvalid,
             Self::TooLarge(..) => ReasonCode::PacketTooLarge,
             Self::ProtocolName | Self::ProtocolVersion(_) => ReasonCode::UnsupportedProtocolVersion,
             Self::NoFilters(_)
             | Self::RepeatedProperty(_)
-            | Self::MisplacedProperty(..)
             | Self::PropertyValue(_)
             | Self::DataWithoutMethod => ReasonCode::ProtocolError,
             _ => ReasonCode::MalformedPacket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_property_in_the_wrong_packet_is_malformed_and_one_twice_a_protocol_error_mqtt_2_2_2_2() {
+        let misplaced = DecodeError::MisplacedProperty(0x24, PacketType::Publish);
+        assert_eq!(misplaced.reason(), ReasonCode::MalformedPacket);
+        assert_eq!(DecodeError::RepeatedProperty(0x01).reason(), ReasonCode::ProtocolError);
+    }
+
+    #[test]
+    fn reserved_bits_of_a_subscription_are_malformed_and_values_of_3_protocol_errors_mqtt_3_8_3_1() {
+        for reserved in [0x40, 0x80, 0xc1, 0x43] {
+            assert_eq!(DecodeError::SubscriptionOptions(reserved).reason(), ReasonCode::MalformedPacket);
+        }
+        for value in [0x03, 0x30, 0x33] {
+            assert_eq!(DecodeError::SubscriptionOptions(value).reason(), ReasonCode::ProtocolError);
         }
     }
 }
