@@ -6,11 +6,11 @@
 //! what the client's password costs to derive was paid when the [`Verifier`] was made.
 //!
 //! ```
-//! use pantala::sasl::{Exchange, Users, Verifier};
+//! use pantala::sasl::{Exchange, Secret, Users, Verifier};
 //!
 //! let mut users = Users::default();
 //! users.add("user", Verifier::derive("pencil", b"salt", 4_096)?)?;
-//! let (exchange, first) = Exchange::begin(b"n,,n=user,r=client", &users, "server", b"a secret")?;
+//! let (exchange, first) = Exchange::begin(b"n,,n=user,r=client", &users, "server", &Secret([7; 32]))?;
 //! assert!(first.starts_with(b"r=clientserver,s="));
 //! assert!(exchange.finish(b"c=biws,r=clientserver,p=d3Jvbmc=").is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -30,6 +30,16 @@ use sha2::Sha256;
 /// The mechanism's name, as clients ask for it.
 pub const SCRAM_SHA_256: &str = "SCRAM-SHA-256";
 
+/// What a server keeps to itself, so that nobody foresees its nonces or tells its decoys.
+#[derive(Clone)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// A SHA-256 or an HMAC of it.
 type Digest = [u8; 32];
 
@@ -43,9 +53,11 @@ fn hmac(key: &[u8], pieces: &[&[u8]]) -> Digest {
 
 /// A server's nonce that nobody can foresee who does not know the secret: printable, without a comma. The counter must never
 /// repeat for one secret.
-pub fn nonce(secret: &[u8], counter: u64) -> String {
-    BASE64.encode(&hmac(secret, &[b"nonce", &counter.to_be_bytes()])[..18])
+pub fn nonce(secret: &Secret, counter: u64) -> String {
+    BASE64.encode(&hmac(&secret.0, &[b"nonce", &counter.to_be_bytes()])[..18])
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::client_final;

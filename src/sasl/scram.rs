@@ -1,7 +1,7 @@
 //! The four messages of SCRAM: client-first, server-first, client-final, server-final. [RFC 5802 3, 7]
 
 use super::verifier::{Users, Verifier};
-use super::{BASE64, Digest, hmac};
+use super::{BASE64, Digest, Secret, hmac};
 use base64::Engine;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
@@ -58,7 +58,7 @@ pub struct Authenticated {
 
 impl Exchange {
     /// Reads client-first-message; returns server-first-message too. A name that does not exist is answered as one that
-    /// does, with a salt made of `decoy`, a secret.
+    /// does, with a salt made of `secret`.
     ///
     /// # Errors
     /// Why it goes no further.
@@ -66,7 +66,7 @@ impl Exchange {
         client_first: &[u8],
         users: &Users,
         server_nonce: &str,
-        decoy: &[u8],
+        secret: &Secret,
     ) -> Result<(Self, Vec<u8>), Refused> {
         let message = text(client_first)?;
         let (header, bare) = split_header(message)?;
@@ -85,7 +85,7 @@ impl Exchange {
             return Err(Refused::Identity);
         }
         let known = users.get(&name);
-        let verifier = known.cloned().unwrap_or_else(|| Verifier::decoy(decoy, &name));
+        let verifier = known.cloned().unwrap_or_else(|| Verifier::decoy(secret, &name));
         let nonce = format!("{client_nonce}{server_nonce}");
         let salt = BASE64.encode(&verifier.salt);
         let server_first = format!("r={nonce},s={salt},i={}", verifier.iterations);

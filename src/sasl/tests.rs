@@ -1,6 +1,7 @@
 use super::*;
 
-const SECRET: &[u8] = b"a secret";
+const SECRET: &Secret = &Secret([7; 32]);
+const ANOTHER: &Secret = &Secret([8; 32]);
 /// The example of RFC 7677.
 const CLIENT_FIRST: &str = "n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
 const SERVER_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
@@ -32,7 +33,7 @@ fn finish(client_final: &str) -> Result<Authenticated, Refused> {
 }
 
 /// What a client that knows the password answers.
-fn client_final(client_first: &str, server_first: &[u8], password: &str) -> String {
+pub(crate) fn client_final(client_first: &str, server_first: &[u8], password: &str) -> String {
     let server_first = std::str::from_utf8(server_first).unwrap();
     let fields: Vec<&str> = server_first.split(',').map(|field| &field[2..]).collect();
     let &[nonce, salt, iterations] = &fields[..] else { panic!("{server_first}") };
@@ -82,14 +83,14 @@ fn a_wrong_password_and_an_unknown_user_are_refused_alike() {
 
 #[test]
 fn a_name_that_does_not_exist_is_answered_the_same_each_time_and_others_otherwise() {
-    let salt = |first: &str, secret: &[u8]| {
+    let salt = |first: &str, secret: &Secret| {
         let (_, server_first) = Exchange::begin(first.as_bytes(), &users(), "", secret).unwrap();
         String::from_utf8(server_first).unwrap()
     };
     let nobody = salt("n,,n=nobody,r=x", SECRET);
     assert_eq!(nobody, salt("n,,n=nobody,r=x", SECRET));
     assert_ne!(nobody, salt("n,,n=someone,r=x", SECRET));
-    assert_ne!(nobody, salt("n,,n=nobody,r=x", b"another secret"));
+    assert_ne!(nobody, salt("n,,n=nobody,r=x", ANOTHER));
     assert_eq!(nobody.len(), salt("n,,n=user,r=x", SECRET).len());
 }
 
@@ -186,5 +187,5 @@ fn nonces_differ_and_have_no_comma() {
     let all: std::collections::BTreeSet<String> = (0..1_000).map(|count| nonce(SECRET, count)).collect();
     assert_eq!(all.len(), 1_000);
     assert!(all.iter().all(|nonce| nonce.len() == 24 && !nonce.contains(',')));
-    assert_ne!(nonce(SECRET, 0), nonce(b"another secret", 0));
+    assert_ne!(nonce(SECRET, 0), nonce(ANOTHER, 0));
 }

@@ -1,6 +1,6 @@
 //! What a server keeps of a password: enough to check who knows it, too little to log in anywhere with it.
 
-use super::{BASE64, Digest, hmac};
+use super::{BASE64, Digest, Secret, hmac};
 use base64::Engine;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -46,8 +46,8 @@ impl Verifier {
 
     /// A verifier that nobody's password fits, the same each time for one secret and name: what a name that does not exist
     /// is answered with, so that the answer does not tell.
-    pub(super) fn decoy(secret: &[u8], name: &str) -> Self {
-        let part = |what: &[u8]| hmac(secret, &[what, name.as_bytes()]);
+    pub(super) fn decoy(secret: &Secret, name: &str) -> Self {
+        let part = |what: &[u8]| hmac(&secret.0, &[what, name.as_bytes()]);
         Self {
             iterations: ITERATIONS_MIN,
             salt: part(b"salt")[..16].into(),
