@@ -28,10 +28,26 @@ pub(crate) enum Mutant {
     DrainedUnheard,
     /// The clock of a core stands still: no timer fires.
     NoTick,
+    /// What comes from another core expires as if it had been published when it came.
+    ExpiryBeginsAnew,
+    /// A Message Expiry Interval is not seen.
+    ExpiryIgnored,
+    /// A client's Receive Maximum is not seen.
+    WindowIgnored,
+    /// A client that sends more than the broker takes goes on.
+    OverrunForgiven,
+    /// A will is published without its delay.
+    WillAtOnce,
+    /// The Session Expiry Interval of a DISCONNECT is not seen.
+    GoodbyeHalfHeard,
+    /// All of a client's aliases are taken for the first one.
+    AliasConfused,
+    /// A client is sent an alias without what it stands for.
+    AliasUnexplained,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::BatchTwice,
         Self::BatchOvertakes,
         Self::BatchLost,
@@ -42,6 +58,14 @@ impl Mutant {
         Self::OutputForgets,
         Self::DrainedUnheard,
         Self::NoTick,
+        Self::ExpiryBeginsAnew,
+        Self::ExpiryIgnored,
+        Self::WindowIgnored,
+        Self::OverrunForgiven,
+        Self::WillAtOnce,
+        Self::GoodbyeHalfHeard,
+        Self::AliasConfused,
+        Self::AliasUnexplained,
     ];
 }
 

@@ -10,6 +10,7 @@
 mod client;
 mod dice;
 mod faults;
+mod misheard;
 mod oracle;
 mod shadow;
 mod shard;

@@ -1,6 +1,7 @@
 //! Messages: to whom, as what, in which order, and what becomes of those that do not fit.
 
 use super::{Call, Oracle, Verdict, ensure, whole};
+use crate::client::resolve;
 use crate::shadow::{Copy, Flight, LifeId, PubId, Publication, Replay, passed_on};
 use crate::shard::Event;
 use crate::trace;
@@ -192,7 +193,7 @@ impl Oracle {
         frame: &[u8],
         taken: bool,
     ) -> Verdict {
-        let Some(conn) = self.shadow.conns.get(&(call.core, key)) else {
+        let Some(conn) = self.shadow.conns.get_mut(&(call.core, key)) else {
             return Err(format!("a message for {key:?}, which is not open"));
         };
         let (id, version) = (conn.life, conn.version);
@@ -204,6 +205,13 @@ impl Oracle {
             "a message larger than {} bytes [MQTT-3.1.2-24]",
             conn.packet_bytes_max
         );
+        let alias = publish.properties.topic_alias().map_or(0, std::num::NonZero::get);
+        ensure!(alias <= conn.aliases_max, "alias {alias} above {} [MQTT-3.3.2-9]", conn.aliases_max);
+        // What the client does not get to read does not count.
+        let mut untouched = conn.aliases_out.clone();
+        let aliases = if taken { &mut conn.aliases_out } else { &mut untouched };
+        let topic = resolve(aliases, &publish)?;
+        let publish = Publish { topic: &topic, ..publish };
         call.touched.push(id);
         *self.taken.entry((call.core, key)).or_default() += u64::from(taken);
         let client = self.shadow.lives[id].client.clone();
