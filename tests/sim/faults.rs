@@ -44,9 +44,31 @@ pub(crate) enum Mutant {
     AliasConfused,
     /// A client is sent an alias without what it stands for.
     AliasUnexplained,
+    /// A message for a member comes to its core twice.
+    ShareTwice,
+    /// A message for a member is lost on its way to its core.
+    ShareLost,
+    /// A core never hears how many members another one has.
+    MembersUnheard,
+    /// `$share/` and a group's name are not seen.
+    ShareIgnored,
+    /// An UNSUBSCRIBE is not understood.
+    LeaverStays,
+    /// What a member leaves behind stays where it was.
+    HeirsForgotten,
 }
 
 impl Mutant {
+    /// Those that show themselves where subscriptions are shared.
+    pub(crate) const SHARED: [Self; 6] = [
+        Self::ShareTwice,
+        Self::ShareLost,
+        Self::MembersUnheard,
+        Self::ShareIgnored,
+        Self::LeaverStays,
+        Self::HeirsForgotten,
+    ];
+
     pub(crate) const ALL: [Self; 18] = [
         Self::BatchTwice,
         Self::BatchOvertakes,
@@ -146,6 +168,23 @@ impl Faults {
             batch.clear();
         }
         Flushed::Batch(batch)
+    }
+
+    /// What becomes of messages about groups that are about to go to another core.
+    pub(crate) fn share(&self, batch: &mut Vec<Item>, rng: &mut Rng) {
+        let shared = |item: &Item| matches!(item, Item::Engine(PeerMessage::Share(_)));
+        match self.mutant {
+            Some(Mutant::ShareTwice) => {
+                let again: Vec<_> =
+                    batch.iter().filter(|item| shared(item)).filter_map(Item::duplicate).collect();
+                batch.extend(again);
+            }
+            Some(Mutant::ShareLost) => batch.retain(|item| !shared(item) || !rng.chance(1, 5)),
+            Some(Mutant::MembersUnheard) => {
+                batch.retain(|item| !matches!(item, Item::Engine(PeerMessage::ShareMembers { .. })));
+            }
+            _ => {}
+        }
     }
 
     /// A core that hears a message may, wrongly, pass it on to this one.

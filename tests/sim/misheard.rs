@@ -6,7 +6,7 @@ use super::shard::{Cause, Event};
 use bytes::BytesMut;
 use pantala::codec::{
     Connect, Disconnect, Frame, Packet, Properties, PropertiesBuf, Property, Publish, ReasonCode, Split,
-    Version, Will, decode, split,
+    Subscribe, SubscribeFilters, Version, Will, decode, split,
 };
 use pantala::engine::PeerMessage;
 use pantala::types::Now;
@@ -71,6 +71,16 @@ fn repacked(mutant: Mutant, frame: Frame<'_>) -> Option<BytesMut> {
             let publish = Publish { properties: properties.as_properties(), ..publish };
             Packet::Publish(publish).encode(Version::V5, &mut out);
         }
+        (Mutant::ShareIgnored, Packet::Subscribe(subscribe)) => {
+            let mut block = BytesMut::new();
+            for (filter, options) in subscribe.filters.iter() {
+                let plain = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));
+                SubscribeFilters::write(&mut block, plain.map_or(filter, |(_, plain)| plain), options);
+            }
+            let filters = SubscribeFilters::parse(&block, Version::V5).ok()?;
+            Packet::Subscribe(Subscribe { filters, ..subscribe }).encode(Version::V5, &mut out);
+        }
+        (Mutant::LeaverStays, Packet::Unsubscribe(_)) => Packet::PingReq.encode(Version::V5, &mut out),
         (Mutant::GoodbyeHalfHeard, Packet::Disconnect(Disconnect { reason, .. })) => {
             let properties = Properties::EMPTY;
             Packet::Disconnect(Disconnect { reason, properties }).encode(Version::V5, &mut out);

@@ -146,6 +146,11 @@ impl Shard {
         Self { engine: Engine::new(setup), sink }
     }
 
+    /// Messages that were dropped for whatever reason.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.engine.report().counters.dropped.by_reason().iter().map(|(_, count)| count).sum()
+    }
+
     /// Calls the engine.
     pub(crate) fn call(&mut self, now: Now, cause: &Cause<'_>) {
         let Self { engine, sink } = self;

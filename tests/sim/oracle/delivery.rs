@@ -346,8 +346,13 @@ impl Oracle {
 
     /// A message that waited, if it is its turn. Before it, only messages that cannot be sent may have waited.
     fn waiting(&mut self, call: &Call<'_>, id: LifeId, publish: &Publish<'_>) -> Verdict<Option<Copy>> {
+        // Messages without payload all look the same: this is the first that may still be sent.
+        let alive = |copy: &Copy| !self.shadow.publications[copy.publication].expired(call.now);
         let found = |copy: &Copy| {
-            copy.qos == publish.qos && copy.retain == publish.retain && self.is(copy.publication, publish)
+            copy.qos == publish.qos
+                && copy.retain == publish.retain
+                && self.is(copy.publication, publish)
+                && alive(copy)
         };
         let Some(at) = self.shadow.lives[id].queue.iter().position(found) else { return Ok(None) };
         for _ in 0..at {
