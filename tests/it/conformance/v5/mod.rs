@@ -7,3 +7,6 @@ mod c3_1_payload;
 mod c3_1_properties;
 mod c3_1_will;
 mod c3_2_connack;
+mod c3_3_actions;
+mod c3_3_properties;
+mod c3_3_publish;
