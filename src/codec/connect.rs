@@ -202,9 +202,11 @@ pub enum ConnectReturn {
     NotAuthorized = 5,
 }
 
-impl From<ReasonCode> for ConnectReturn {
-    fn from(reason: ReasonCode) -> Self {
-        match reason {
+impl ConnectReturn {
+    /// The code for a reason. There is none for what is wrong with the CONNECT itself: its sender is not answered.
+    /// [MQTT-3.2.2-6] in 3.1.1
+    pub const fn of(reason: ReasonCode) -> Option<Self> {
+        Some(match reason {
             ReasonCode::Success => Self::Accepted,
             ReasonCode::UnsupportedProtocolVersion => Self::UnacceptableProtocolVersion,
             ReasonCode::ClientIdentifierNotValid => Self::IdentifierRejected,
@@ -212,7 +214,12 @@ impl From<ReasonCode> for ConnectReturn {
             ReasonCode::NotAuthorized | ReasonCode::Banned | ReasonCode::BadAuthenticationMethod => {
                 Self::NotAuthorized
             }
+            ReasonCode::MalformedPacket
+            | ReasonCode::ProtocolError
+            | ReasonCode::TopicNameInvalid
+            | ReasonCode::QosNotSupported
+            | ReasonCode::RetainNotSupported => return None,
             _ => Self::ServerUnavailable,
-        }
+        })
     }
 }

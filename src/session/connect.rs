@@ -266,7 +266,8 @@ impl<'a> Refusal<'a> {
     }
 }
 
-/// Writes the CONNACK that refuses a client, in the words of its protocol version and as many as it wants.
+/// Writes the CONNACK that refuses a client, in the words of its protocol version and as many as it wants. Nothing where
+/// its version has no word for the reason.
 pub fn refuse(connect: &Connect<'_>, refusal: Refusal<'_>, out: &mut BytesMut) {
     let version = connect.version;
     let mut properties = PropertiesBuf::default();
@@ -303,7 +304,10 @@ pub fn refuse_malformed(body: &[u8], error: DecodeError, out: &mut BytesMut) {
 fn write_refusal(version: Version, reason: ReasonCode, properties: Properties<'_>, out: &mut BytesMut) {
     let code = match version {
         Version::V5 => reason as u8,
-        Version::V31 | Version::V311 => ConnectReturn::from(reason) as u8,
+        Version::V31 | Version::V311 => match ConnectReturn::of(reason) {
+            Some(code) => code as u8,
+            None => return,
+        },
     };
     Packet::ConnAck(ConnAck { session_present: false, code, properties }).encode(version, out);
 }

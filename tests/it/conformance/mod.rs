@@ -6,6 +6,7 @@
 //! `v5.txt` and `v311.txt`; [`statements`] compares them with the tests and keeps `TABLE.md`.
 
 mod statements;
+mod v311;
 mod v5;
 
 use crate::support::Broker;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Version of the standard, and the module and the list that it has here.
-const VERSIONS: [(&str, &str); 1] = [("5.0", "v5")];
+const VERSIONS: [(&str, &str); 2] = [("5.0", "v5"), ("3.1.1", "v311")];
 /// Set to `write`, the table is written instead of compared.
 const RENEW: &str = "CONFORMANCE_TABLE";
 
