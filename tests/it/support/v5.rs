@@ -320,7 +320,7 @@ impl Raw {
     /// Nothing is on its way to `subscriber` from this connection: a message of this one comes next. Messages keep their
     /// order from shard to shard. The subscriber has to be subscribed to what it is called by, with QoS 0.
     #[track_caller]
-    pub(crate) fn nothing_before_mark(&mut self, subscriber: &mut Raw, mark: &str) {
+    pub(crate) fn nothing_before_mark(&mut self, subscriber: &mut Self, mark: &str) {
         self.send(&publish_v5(0, mark, None, &[], b"mark"));
         subscriber.expect(&publish_v5(0, mark, None, &[], b"mark"));
     }
