@@ -2,7 +2,7 @@
 
 use super::c3_1_properties::aliases;
 use crate::conformance::{on_each_layout, with_settings};
-use crate::support::{Broker, Connect, Raw, binary, property, publish_v5};
+use crate::support::{Broker, Connect, Raw, binary, property, publish, publish_v5};
 
 /// Shows that properties come unaltered to all subscribers of a message: to one of each QoS, to one that was away, to
 /// one that comes later and finds it retained; and as those of a will.
@@ -33,7 +33,7 @@ fn passed_on(properties: &[u8]) {
         let mut old = broker.raw();
         old.connect("old");
         old.subscribe("t", 0);
-        old.expect(&crate::support::publish(1, "t", None, b"x"));
+        old.expect(&publish(1, "t", None, b"x"));
     });
 }
 
@@ -41,27 +41,6 @@ fn passed_on(properties: &[u8]) {
 fn mqtt_3_3_2_4_the_payload_format_indicator_is_passed_on() {
     for format in [0, 1] {
         passed_on(&property::byte(property::PAYLOAD_FORMAT, format));
-    }
-}
-
-/// Waits until the broker's own clock has gone so far: until the will of a client that vanishes now is published.
-fn let_pass(broker: &Broker, seconds: u32) {
-    let mut watcher = broker.v5("clock-watcher");
-    watcher.subscribe_v5("clock", 0);
-    let connect = Connect {
-        will: Some(("clock", "struck", 0, false)),
-        will_properties: &property::four(property::WILL_DELAY, seconds),
-        properties: &property::four(property::SESSION_EXPIRY, 1_000),
-        ..Connect::v5("clock")
-    };
-    broker.greeted(&connect).0.vanish();
-    watcher.expect(&publish_v5(0, "clock", None, &[], b"struck"));
-}
-
-impl Raw {
-    /// Ends the connection without a word.
-    fn vanish(self) {
-        drop(self);
     }
 }
 
@@ -87,7 +66,7 @@ fn mqtt_3_3_2_5_a_message_that_expired_before_its_delivery_is_deleted() {
         }
         publisher.publishes(1, "r", &expiry(1), b"expires while retained");
         publisher.publishes(0, "t", &[], b"stays");
-        let_pass(broker, 2);
+        broker.let_pass(2);
         for id in ids {
             let mut client = broker.kept_v5(id, true);
             client.expect(&publish_v5(2, "t", Some(1), &[], b"fills the window"));
@@ -117,7 +96,7 @@ fn mqtt_3_3_2_6_the_time_waited_is_taken_off_the_expiry_interval() {
             client.publication().properties.number(property::MESSAGE_EXPIRY).expect("an interval")
         };
         assert!((900..=1_000).contains(&left(&mut client)));
-        let_pass(broker, 2);
+        broker.let_pass(2);
         for mut client in [broker.kept_v5("sleeper", true), {
             let mut later = broker.v5("later");
             later.subscribe_v5("t", 1);

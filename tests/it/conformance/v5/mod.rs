@@ -10,3 +10,5 @@ mod c3_2_connack;
 mod c3_3_actions;
 mod c3_3_properties;
 mod c3_3_publish;
+mod c4_1_state;
+mod c4_3_qos;
