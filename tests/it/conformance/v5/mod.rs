@@ -12,3 +12,6 @@ mod c3_3_properties;
 mod c3_3_publish;
 mod c4_1_state;
 mod c4_3_qos;
+mod c4_4_delivery;
+mod c4_7_topics;
+mod c4_8_shared;
