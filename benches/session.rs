@@ -20,7 +20,7 @@ fn sizes() -> &'static [u16] {
 fn queued() -> Queued {
     let delivery = Delivery { qos: QoS::AtLeastOnce, retain: false, received: Now(0), expiry: None };
     let message = Message::new("plant/7/line/3/temperature", &[], &[b'x'; 64], delivery);
-    Queued { message: Arc::new(message), qos: QoS::AtLeastOnce, retain: false, ids: None }
+    Queued { message: Arc::new(message), qos: QoS::AtLeastOnce, retain: false, ids: None, share: None }
 }
 
 /// A window with so many messages in flight, in the order of their packet ids.

@@ -38,6 +38,17 @@ impl Engine {
         }
     }
 
+    /// A core had no room for one of our retained messages: its acknowledgement, which waits, says so. [MQTT 3.4.2.1]
+    pub(super) fn retained_refused(&mut self, keeper: ShardId, number: u64) {
+        let Some((conn, ack)) = self.retention.waiting_for(keeper, number) else { return };
+        let Some(session) = self.session_of(conn).and_then(|key| self.sessions.get_mut(key)) else { return };
+        let Some(link) = session.link_mut() else { return };
+        let Some(owed) = link.acks.amend(ack, ReasonCode::QuotaExceeded) else { return };
+        if owed.kind == AckKind::PubRec {
+            session.unreleased.released(owed.packet_id);
+        }
+    }
+
     /// A core has stored so many of our retained messages: acknowledgements that waited for them may leave.
     pub(super) fn retained_stored(&mut self, keeper: ShardId, number: u64, fx: &mut impl Effects) {
         self.retention.stored(keeper, number);

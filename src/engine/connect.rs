@@ -46,6 +46,7 @@ impl Engine {
             Note::Connected { client_id: client.text, version: terms.version, resumed: resumed.is_some() },
         );
         self.open(now, key, conn, terms);
+        self.shares_online(key, true, fx);
         self.pump(now, key, fx);
         self.evict(now, fx);
     }
@@ -139,7 +140,8 @@ impl Engine {
             }
             session.expiry = session_expiry(asked, &self.setup.limits);
         }
-        if disconnect.reason != ReasonCode::DisconnectWithWillMessage
+        // Only a normal goodbye deletes the will; a client that leaves for an error leaves it behind. [MQTT-3.1.2-8]
+        if disconnect.reason == ReasonCode::Success
             && let Some(link) = session.link_mut()
         {
             link.will = None;
@@ -246,6 +248,8 @@ impl Engine {
         if ephemeral {
             self.end_session(now, key, fx);
         } else {
+            self.shares_online(key, false, fx);
+            self.hand_on_shared(now, key, fx);
             self.arm(now, key);
         }
     }
@@ -264,14 +268,17 @@ impl Engine {
 
     /// Ends a session for good: its state is forgotten, a will that waits is published. [MQTT-3.1.3-9]
     pub(super) fn end_session(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
-        let Some(session) = self.sessions.remove(key) else { return };
+        let Some(mut session) = self.sessions.remove(key) else { return };
         self.by_client.remove(&session.client_id);
         self.replays.forget(key);
         self.gauges.subscriptions -= session.subscriptions.len() as u64;
         self.gauges.queued_messages -= session.queue.len() as u64;
         self.gauges.queued_bytes -= session.queue.bytes();
         for filter in session.subscriptions.keys() {
-            self.withdraw(key, filter, fx);
+            self.withdraw(now, key, filter, fx);
+        }
+        for queued in session.outbound.take_shared().into_iter().chain(session.queue.take_shared(|_| true)) {
+            self.hand_on(now, &queued, fx);
         }
         if let Presence::Away { will: Some((_, will)), .. } = session.presence {
             self.publish_will(now, key, *will, fx);

@@ -2,25 +2,102 @@
 
 use super::frames::{Frames, Kind};
 use super::publish::Publication;
+use super::share::Sharing;
 use super::{Counters, Effects, Engine, Gauges, PeerMessage};
 use crate::session::{Presence, Pushed, Queued, Session};
 use crate::topic::LocalMatch;
-use crate::types::{Limits, Message, Now, QoS, SessionKey};
+use crate::types::{GroupKey, HashSeed, Limits, Message, Now, QoS, SessionKey, Slab};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// What a delivery uses of the engine, besides the session.
-struct Delivering<'a> {
+pub(super) struct Delivering<'a> {
     now: Now,
     frames: &'a mut Frames,
-    counters: &'a mut Counters,
+    pub(super) counters: &'a mut Counters,
     gauges: &'a mut Gauges,
     limits: &'a Limits,
     evict: &'a mut Vec<SessionKey>,
+    /// For how many there was no room.
+    refused: usize,
+}
+
+/// A message as one client is to get it.
+#[derive(Clone, Copy)]
+pub(super) struct Outgoing<'a> {
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    /// Subscription Identifiers.
+    pub(super) ids: &'a [u32],
+    /// The group that it comes through.
+    pub(super) share: Option<GroupKey>,
+}
+
+impl Outgoing<'_> {
+    /// To be sent later.
+    pub(super) fn kept(&self, publication: &Publication<'_>) -> Queued {
+        Queued {
+            message: Arc::clone(publication.message()),
+            qos: self.qos,
+            retain: self.retain,
+            ids: (!self.ids.is_empty()).then(|| self.ids.into()),
+            share: self.share,
+        }
+    }
+}
+
+/// What became of a message that was to be sent at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Yes,
+    /// The client takes no packet of that size.
+    TooLarge,
+    /// The client is away, or its window or its output is full, or other messages come first.
+    NotNow,
+}
+
+/// Whom a message reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nobody wants it.
+    Nobody,
+    /// Somebody, on this core or, as far as is known, on another.
+    Somebody,
+    /// All who want it are on this core, and there was no room for any of them.
+    Refused,
+}
+
+/// The parts of an engine that deliveries use, while a lookup borrows others.
+macro_rules! delivering {
+    ($engine:ident, $now:ident) => {
+        Delivering {
+            now: $now,
+            frames: &mut $engine.frames,
+            counters: &mut $engine.counters,
+            gauges: &mut $engine.gauges,
+            limits: &$engine.setup.limits,
+            evict: &mut $engine.evict,
+            refused: 0,
+        }
+    };
+}
+
+/// The same for the choice of a group's member.
+macro_rules! sharing {
+    ($engine:ident) => {
+        Sharing {
+            groups: &mut $engine.groups,
+            sessions: &mut $engine.sessions,
+            own: $engine.setup.shard,
+            shards: $engine.setup.shards,
+            balance: $engine.setup.features.share_balance,
+        }
+    };
 }
 
 impl Engine {
-    /// Delivers to local subscribers and, where `forward` says so, tells the cores that want the message. False when
-    /// nobody wants it.
+    /// Delivers to local subscribers and, where `forward` says so, tells the cores that want the message, and chooses a
+    /// member of each group that does.
     ///
     /// A message that came from another core is never forwarded: that is what keeps it from circling the mesh.
     pub(super) fn fan_out(
@@ -29,7 +106,7 @@ impl Engine {
         publication: &Publication<'_>,
         forward: bool,
         fx: &mut impl Effects,
-    ) -> bool {
+    ) -> Reach {
         if publication.delivery.retain && !self.replays.is_empty() {
             self.replays.overtaken(publication.topic.as_str());
         }
@@ -37,17 +114,10 @@ impl Engine {
         if !forward && publication.delivery.expired(now) {
             // It was on its way between two cores for longer than it lives. [MQTT-3.3.2-5]
             self.counters.dropped.expired += matches.locals.len() as u64;
-            return false;
+            return Reach::Nobody;
         }
         self.frames.clear();
-        let mut delivering = Delivering {
-            now,
-            frames: &mut self.frames,
-            counters: &mut self.counters,
-            gauges: &mut self.gauges,
-            limits: &self.setup.limits,
-            evict: &mut self.evict,
-        };
+        let mut delivering = delivering!(self, now);
         for found in &matches.locals {
             let mut target = *found;
             if publication.publisher == Some(found.session) {
@@ -59,15 +129,39 @@ impl Engine {
                 delivering.deliver(session, publication, &target, matches.subscription_ids(&target), fx);
             }
         }
-        if forward && !matches.peers.is_empty() {
-            for peer in matches.peers.iter() {
-                self.counters.forwarded += 1;
-                fx.peer(peer, PeerMessage::Publish(Message::clone(publication.message())));
-            }
-            return true;
+        if !forward {
+            return Reach::Nobody;
         }
-        !matches.locals.is_empty()
+        if !matches.groups.is_empty() {
+            let publisher = publisher_of(&self.sessions, publication, self.setup.seed);
+            let mut sharing = sharing!(self);
+            for &group in &matches.groups {
+                delivering.share(&mut sharing, publication, group, publisher, fx);
+            }
+        }
+        for peer in matches.peers.iter() {
+            delivering.counters.forwarded += 1;
+            fx.peer(peer, PeerMessage::Publish(Message::clone(publication.message())));
+        }
+        match delivering.refused {
+            _ if matches.is_empty() => Reach::Nobody,
+            refused if refused == matches.locals.len() + matches.groups.len() && matches.peers.is_empty() => {
+                Reach::Refused
+            }
+            _ => Reach::Somebody,
+        }
     }
+
+    /// What deliveries use, for one that is not a fan-out.
+    pub(super) fn delivering(&mut self, now: Now) -> (Delivering<'_>, Sharing<'_>) {
+        (delivering!(self, now), sharing!(self))
+    }
+}
+
+/// Who published a message, as a number: by it, groups may choose a member.
+fn publisher_of(sessions: &Slab<SessionKey, Session>, publication: &Publication<'_>, seed: HashSeed) -> u64 {
+    let session = publication.publisher.and_then(|key| sessions.get(key));
+    session.map_or(0, |session| seed.state().hash_one(&session.client_id))
 }
 
 impl Delivering<'_> {
@@ -85,7 +179,8 @@ impl Delivering<'_> {
         if qos == QoS::AtMostOnce {
             self.at_most_once(session, publication, retain, ids, fx);
         } else {
-            self.acknowledged(session, target.session, publication, (qos, retain), ids, fx);
+            let outgoing = Outgoing { qos, retain, ids, share: None };
+            self.acknowledged(session, target.session, publication, outgoing, fx);
         }
     }
 
@@ -146,41 +241,91 @@ impl Delivering<'_> {
         session: &mut Session,
         key: SessionKey,
         publication: &Publication<'_>,
-        (qos, retain): (QoS, bool),
-        ids: &[u32],
+        outgoing: Outgoing<'_>,
         fx: &mut impl Effects,
     ) {
-        let kept = || Queued {
-            message: Arc::clone(publication.message()),
-            qos,
-            retain,
-            ids: (!ids.is_empty()).then(|| ids.into()),
-        };
-        let ephemeral = session.ephemeral();
-        if let Presence::Here(link) = &mut session.presence
-            && !link.blocked
-            && session.queue.is_empty()
-        {
-            let slot =
-                self.frames.of(self.now, publication, Kind { version: link.version, qos, retain }, ids);
-            if slot.len > link.packet_bytes_max as usize {
+        match self.send_now(session, publication, outgoing, fx) {
+            Sent::Yes => {}
+            Sent::TooLarge => {
                 self.counters.dropped.too_large += 1;
                 session.dropped += 1;
-                return;
             }
-            if let Some(id) = session.outbound.take(qos, || (!ephemeral).then(kept)) {
-                if self.frames.offer_as(slot, id, link.conn, fx) {
-                    self.counters.publish_out[qos as usize] += 1;
-                    return;
-                }
+            Sent::NotNow => self.queue(session, key, outgoing.kept(publication)),
+        }
+    }
+
+    /// Sends a message if the client can take it now and nothing waits before it.
+    pub(super) fn send_now(
+        &mut self,
+        session: &mut Session,
+        publication: &Publication<'_>,
+        outgoing: Outgoing<'_>,
+        fx: &mut impl Effects,
+    ) -> Sent {
+        let Outgoing { qos, retain, ids, share } = outgoing;
+        let ephemeral = session.ephemeral();
+        let Presence::Here(link) = &mut session.presence else { return Sent::NotNow };
+        if qos != QoS::AtMostOnce && (link.blocked || !session.queue.is_empty()) {
+            return Sent::NotNow;
+        }
+        let topic = publication.topic.as_str();
+        let naming = link.name(topic);
+        let kind = Kind { version: link.version, qos, retain };
+        let slot = self.frames.named(self.now, publication, kind, ids, naming);
+        if slot.len > link.packet_bytes_max as usize {
+            return Sent::TooLarge;
+        }
+        let sent = if qos == QoS::AtMostOnce {
+            self.frames.offer(slot, link.conn, fx)
+        } else {
+            let keep = !ephemeral || share.is_some();
+            let id = session.outbound.take(qos, || keep.then(|| outgoing.kept(publication)));
+            let Some(id) = id else { return Sent::NotNow };
+            let sent = self.frames.offer_as(slot, id, link.conn, fx);
+            if !sent {
                 session.outbound.cancel(id);
                 link.blocked = true;
             }
+            sent
+        };
+        if !sent {
+            return Sent::NotNow;
         }
-        self.queue(session, key, kept());
+        link.named(topic, naming);
+        self.counters.publish_out[qos as usize] += 1;
+        Sent::Yes
     }
 
-    fn queue(&mut self, session: &mut Session, key: SessionKey, queued: Queued) {
+    /// Queues a message of QoS 1 or 2, unless the queue is full or the client could never take it.
+    pub(super) fn queue_if_room(
+        &mut self,
+        session: &mut Session,
+        publication: &Publication<'_>,
+        outgoing: Outgoing<'_>,
+    ) -> bool {
+        if outgoing.qos == QoS::AtMostOnce {
+            return false;
+        }
+        if let Presence::Here(link) = &session.presence {
+            let kind = Kind { version: link.version, qos: outgoing.qos, retain: outgoing.retain };
+            let slot = self.frames.of(self.now, publication, kind, outgoing.ids);
+            if slot.len > link.packet_bytes_max as usize {
+                return false;
+            }
+        }
+        let queued = outgoing.kept(publication);
+        let size = queued.size();
+        if !session.queue.has_room(size, self.limits) {
+            return false;
+        }
+        session.queue.push(queued, self.limits);
+        self.gauges.queued_messages += 1;
+        self.gauges.queued_bytes += size;
+        true
+    }
+
+    /// Queues a message, or does what the operator chose for full queues.
+    pub(super) fn queue(&mut self, session: &mut Session, key: SessionKey, queued: Queued) {
         let size = queued.size();
         let dropped = match session.queue.push(queued, self.limits) {
             Pushed::Queued => 0,
@@ -195,6 +340,7 @@ impl Delivering<'_> {
                 }
                 self.counters.dropped.queue_full += 1;
                 session.dropped += 1;
+                self.refused += 1;
                 return;
             }
         };

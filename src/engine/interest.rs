@@ -1,5 +1,6 @@
 //! Which core wants what: announcements to the others, and SUBACKs that wait until all have applied them.
 
+use super::groups::Part;
 use super::retain::Retention;
 use super::{Effects, PeerMessage, Setup};
 use crate::types::{ConnKey, SessionKey, ShardId};
@@ -73,6 +74,19 @@ impl Interest {
     pub(super) fn remove(&self, filter: &str, fx: &mut impl Effects) {
         for peer in self.peers() {
             fx.peer(peer, PeerMessage::InterestRemove { filter: filter.into() });
+        }
+    }
+
+    /// Tells all cores how many members of a group this one has. Counts as an announcement: SUBACK waits for it.
+    pub(super) fn share(&mut self, filter: &str, part: Part, fx: &mut impl Effects) {
+        if self.applied.len() == 1 {
+            return;
+        }
+        self.announced += 1;
+        let Part { key: group, online, members, .. } = part;
+        for peer in self.peers() {
+            let (filter, number) = (filter.into(), self.announced);
+            fx.peer(peer, PeerMessage::ShareMembers { filter, group, online, members, number });
         }
     }
 

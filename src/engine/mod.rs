@@ -11,6 +11,7 @@ mod counters;
 mod effects;
 mod fanout;
 mod frames;
+mod groups;
 mod interest;
 mod peer;
 mod publish;
@@ -19,6 +20,7 @@ mod remote;
 mod replay;
 mod respond;
 mod retain;
+mod share;
 mod subscribe;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,7 @@ mod tick;
 
 pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};
-pub use peer::{PeerMessage, RetainedFetch};
+pub use peer::{PeerMessage, RetainedFetch, Share};
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
 use crate::session::{Session, Violation};
@@ -34,6 +36,7 @@ use crate::topic::{CacheBounds, MatchCache, Trie};
 use crate::types::{ConnKey, Features, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
 use bytes::{Bytes, BytesMut};
 use frames::Frames;
+use groups::Groups;
 use interest::Interest;
 use replay::Replays;
 use retain::Retention;
@@ -68,6 +71,7 @@ pub struct Engine {
     trie: Trie,
     cache: MatchCache,
     interest: Interest,
+    groups: Groups,
     retention: Retention,
     replays: Replays,
     timers: Wheel<(Now, SessionKey)>,
@@ -102,6 +106,7 @@ impl Engine {
             trie: Trie::new(setup.seed),
             cache: MatchCache::new(setup.seed, CacheBounds::default()),
             interest: Interest::new(&setup),
+            groups: Groups::new(&setup),
             retention: Retention::new(&setup),
             replays: Replays::new(setup.seed),
             timers: Wheel::default(),
@@ -156,7 +161,7 @@ impl Engine {
             Packet::PubRec(ack) => self.on_pubrec(now, key, ack, fx),
             Packet::PubRel(ack) => self.on_pubrel(key, ack, fx),
             Packet::PubComp(ack) => self.on_pubcomp(now, key, ack, fx),
-            Packet::Subscribe(subscribe) => self.on_subscribe(now, conn, key, &subscribe, fx),
+            Packet::Subscribe(subscribe) => return self.on_subscribe(now, conn, key, &subscribe, fx),
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, key, &unsubscribe, fx),
             Packet::PingReq => self.respond(key, Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => return self.on_disconnect(now, conn, key, &disconnect, fx),

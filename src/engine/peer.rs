@@ -6,7 +6,7 @@
 //!   retained message that it sent out before is stored ([`PeerMessage::RetainedAck`]);
 //! - a forwarded message is delivered locally and never forwarded again.
 
-use crate::types::{Message, SessionKey};
+use crate::types::{GroupKey, Message, SessionKey, ShardId};
 
 /// One message between cores.
 #[derive(Clone, Debug)]
@@ -25,6 +25,21 @@ pub enum PeerMessage {
         /// The filter, without a `$share` prefix.
         filter: Box<str>,
     },
+    /// The sender has so many members in the group of a shared subscription from now on.
+    ShareMembers {
+        /// The filter, with `$share/` and the group's name.
+        filter: Box<str>,
+        /// The group as the sender knows it.
+        group: GroupKey,
+        /// Members that are connected.
+        online: u32,
+        /// Members in all; 0: it has none any more, and gets nothing for the group after the acknowledgement.
+        members: u32,
+        /// Counts the sender's announcements, as with filters.
+        number: u64,
+    },
+    /// Deliver to one member of a group.
+    Share(Share),
     /// All announcements up to this number are applied.
     InterestAck {
         /// The receiver's own count.
@@ -32,6 +47,11 @@ pub enum PeerMessage {
     },
     /// Retain this message, or forget the topic's where the payload is empty: the receiver keeps this topic.
     RetainedSet(Message),
+    /// There was no room for the [`PeerMessage::RetainedSet`] of this number. Comes before the acknowledgement that counts it.
+    RetainedRefused {
+        /// Counts the receiver's own since the start.
+        number: u64,
+    },
     /// So many [`PeerMessage::RetainedSet`] are stored.
     RetainedAck {
         /// How many since the start.
@@ -63,4 +83,19 @@ pub struct RetainedFetch {
     pub filter: Box<str>,
     /// The topic to go on after.
     pub after: Option<Box<str>>,
+}
+
+/// A message for one member of a group, on its way from core to core until one takes it.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// The group as the receiver knows it.
+    pub group: GroupKey,
+    /// What to deliver.
+    pub message: Message,
+    /// The core at which the round over all cores began.
+    pub first: ShardId,
+    /// Whether members that are not connected are meant: the second round, after no connected one had room.
+    pub away: bool,
+    /// Which of the connected members to begin with, if the publisher decides that.
+    pub pick: Option<u32>,
 }

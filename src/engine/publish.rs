@@ -1,5 +1,7 @@
 //! The way of a PUBLISH. [MQTT 3.3]
 
+use super::fanout::Reach;
+use super::retain::Retained;
 use super::{Effects, Engine};
 use crate::codec::{Publish, ReasonCode};
 use crate::session::{AckKind, Session, Violation};
@@ -219,13 +221,18 @@ impl Engine {
         publication: &Publication<'_>,
         fx: &mut impl Effects,
     ) -> Outcome {
-        let matched = self.fan_out(now, publication, true, fx);
-        let mut outcome = Outcome {
-            reason: if matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers },
-            stored: None,
+        let reason = match self.fan_out(now, publication, true, fx) {
+            Reach::Nobody => ReasonCode::NoMatchingSubscribers,
+            Reach::Somebody => ReasonCode::Success,
+            Reach::Refused => ReasonCode::QuotaExceeded,
         };
+        let mut outcome = Outcome { reason, stored: None };
         if publication.delivery.retain {
-            outcome.stored = self.retain(publication.message(), fx);
+            match self.retain(publication.message(), fx) {
+                Retained::Yes => {}
+                Retained::No => outcome.reason = ReasonCode::QuotaExceeded,
+                Retained::By(keeper, number) => outcome.stored = Some((keeper, number)),
+            }
         }
         outcome
     }

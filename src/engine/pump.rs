@@ -141,7 +141,10 @@ impl Engine {
         let sent = if queued.qos == QoS::AtMostOnce {
             frames.offer(slot, target.conn, fx)
         } else {
-            let Some(id) = session.outbound.take(queued.qos, || (!ephemeral).then(|| queued.clone())) else {
+            let Some(id) = session
+                .outbound
+                .take(queued.qos, || (!ephemeral || queued.share.is_some()).then(|| queued.clone()))
+            else {
                 return Step::Full;
             };
             let sent = frames.offer_as(slot, id, target.conn, fx);

@@ -1,5 +1,6 @@
 //! What other cores say.
 
+use super::groups::Part;
 use super::publish::Publication;
 use super::{Effects, Engine, PeerMessage};
 use crate::topic::TopicFilter;
@@ -27,14 +28,24 @@ impl Engine {
                     self.cache.on_change(filter);
                 }
             }
+            PeerMessage::ShareMembers { filter, group, online, members, number } => {
+                self.share_learned(&filter, Part { shard: from, key: group, online, members });
+                self.interest.learned(from, number);
+            }
+            PeerMessage::Share(share) => self.shared_from_peer(now, share, fx),
             PeerMessage::InterestAck { number } => {
                 self.interest.applied(from, number);
+                self.groups.sweep(&self.interest);
                 self.release_subacks(now, fx);
             }
             PeerMessage::RetainedSet(message) => {
-                self.keep_retained(&Arc::new(message));
-                self.retention.stored_for(from);
+                let kept = self.keep_retained(&Arc::new(message));
+                let number = self.retention.stored_for(from);
+                if !kept {
+                    fx.peer(from, PeerMessage::RetainedRefused { number });
+                }
             }
+            PeerMessage::RetainedRefused { number } => self.retained_refused(from, number),
             PeerMessage::RetainedAck { number } => self.retained_stored(from, number, fx),
             PeerMessage::RetainedFetch(fetch) => self.retained_fetch(from, fetch, fx),
             PeerMessage::RetainedChunk { session, replay, messages, resume } => {

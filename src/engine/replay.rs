@@ -167,6 +167,7 @@ impl Engine {
                     qos: message.delivery.qos.min(replay.qos),
                     retain: true,
                     ids: replay.ids.clone(),
+                    share: None,
                 };
                 if !self.send_waiting(now, key, &queued, fx) {
                     return false;

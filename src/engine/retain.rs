@@ -1,18 +1,29 @@
 //! Retained messages: each topic is kept by the one core that it hashes to. [MQTT 3.3.1.3]
 
 use super::{Effects, Engine, PeerMessage, Setup};
-use crate::topic::{Retained, TopicName};
+use crate::topic::{self, TopicName};
 use crate::types::{ConnKey, HashSeed, Message, ShardId};
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+
+/// What became of a message that was to be retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Retained {
+    /// It is.
+    Yes,
+    /// There is no room.
+    No,
+    /// This core is to do it: it will have stored so many of ours then.
+    By(ShardId, u64),
+}
 
 /// What a core keeps, and what it had others keep.
 #[derive(Debug)]
 pub(super) struct Retention {
     seed: HashSeed,
     /// Topics that hash to this core.
-    pub(super) index: Retained,
+    pub(super) index: topic::Retained,
     /// By core: messages sent to it to be retained.
     sent: Box<[u64]>,
     /// By core: how many of them it has stored.
@@ -28,7 +39,7 @@ impl Retention {
         let shards = usize::from(setup.shards);
         Self {
             seed: setup.seed,
-            index: Retained::new(),
+            index: topic::Retained::new(),
             sent: vec![0; shards].into(),
             stored: vec![0; shards].into(),
             waiting: std::iter::repeat_with(VecDeque::new).take(shards).collect(),
@@ -60,6 +71,13 @@ impl Retention {
         self.stored[keeper.index()] = number;
     }
 
+    /// The acknowledgement that waits for `keeper` to store its message of this number.
+    pub(super) fn waiting_for(&self, keeper: ShardId, number: u64) -> Option<(ConnKey, u64)> {
+        let waiting = &self.waiting[keeper.index()];
+        let at = waiting.binary_search_by_key(&number, |&(number, ..)| number).ok()?;
+        waiting.get(at).map(|&(_, conn, ack)| (conn, ack))
+    }
+
     /// The next acknowledgement that `keeper` held up and does not any more.
     pub(super) fn next_ready(&mut self, keeper: ShardId) -> Option<(ConnKey, u64)> {
         let stored = self.stored[keeper.index()];
@@ -72,9 +90,10 @@ impl Retention {
         Some((conn, ack))
     }
 
-    /// We have stored a message for another core.
-    pub(super) fn stored_for(&mut self, from: ShardId) {
+    /// We have handled a message that another core has to retain here; which of its messages that was.
+    pub(super) fn stored_for(&mut self, from: ShardId) -> u64 {
         self.theirs[from.index()].0 += 1;
+        self.theirs[from.index()].0
     }
 
     /// At the end of a turn: tells each core how many of its messages are stored.
@@ -89,37 +108,36 @@ impl Retention {
 }
 
 impl Engine {
-    /// Retains a message, or has the core do it that keeps its topic: then the acknowledgement has to wait for that
-    /// core to have stored so many.
-    pub(super) fn retain(&mut self, message: &Arc<Message>, fx: &mut impl Effects) -> Option<(ShardId, u64)> {
+    /// Retains a message, or has the core do it that keeps its topic.
+    pub(super) fn retain(&mut self, message: &Arc<Message>, fx: &mut impl Effects) -> Retained {
         let keeper = self.retention.keeper(message.topic());
         if keeper == self.setup.shard {
-            self.keep_retained(message);
-            return None;
+            return if self.keep_retained(message) { Retained::Yes } else { Retained::No };
         }
         let sent = &mut self.retention.sent[keeper.index()];
         *sent += 1;
         fx.peer(keeper, PeerMessage::RetainedSet(Message::clone(message)));
-        Some((keeper, *sent))
+        Retained::By(keeper, *sent)
     }
 
     /// Keeps a message that this core is the keeper of. An empty payload forgets the topic's. [MQTT-3.3.1-6]
     ///
-    /// At the bounds a topic that has none yet is not retained, and counted.
-    pub(super) fn keep_retained(&mut self, message: &Arc<Message>) {
+    /// At the bounds a topic that has none yet is not retained, and counted: false.
+    pub(super) fn keep_retained(&mut self, message: &Arc<Message>) -> bool {
         let topic = TopicName::trusted(message.topic());
         let index = &mut self.retention.index;
         if message.payload().is_empty() {
             index.remove(topic);
-            return;
+            return true;
         }
         let limits = &self.setup.limits;
         let full = index.len() >= limits.retained_messages_max as usize
             || index.bytes() + message.size() as u64 > limits.retained_bytes_max;
         if full && index.exact(topic).is_none() {
             self.counters.dropped.retained_full += 1;
-        } else {
-            index.set(topic, Message::clone(message));
+            return false;
         }
+        index.set(topic, Message::clone(message));
+        true
     }
 }

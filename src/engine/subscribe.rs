@@ -1,11 +1,12 @@
 //! SUBSCRIBE and UNSUBSCRIBE. [MQTT 3.8 to 3.11]
 
+use super::groups::Member;
 use super::{Effects, Engine, Setup};
 use crate::codec::{
     Packet, Properties, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck,
     Unsubscribe,
 };
-use crate::session::Subscription;
+use crate::session::{Subscription, Violation};
 use crate::topic::{BadTopic, Subscriber, SubscriptionFlags, TopicFilter};
 use crate::types::{ConnKey, Features, Now, QoS, SessionKey};
 
@@ -17,8 +18,11 @@ impl Engine {
         key: SessionKey,
         subscribe: &Subscribe<'_>,
         fx: &mut impl Effects,
-    ) {
-        let Some(version) = self.version_of(key) else { return };
+    ) -> Result<(), Violation> {
+        let Some(version) = self.version_of(key) else { return Ok(()) };
+        if subscribe.filters.iter().any(|(filter, options)| options.no_local && filter.starts_with(SHARE)) {
+            return Err(Violation::NoLocalShared);
+        }
         let id = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
         let mut why = String::new();
         let codes: Vec<u8> = subscribe
@@ -42,6 +46,7 @@ impl Engine {
             }
             self.replay(now, key, fx);
         }
+        Ok(())
     }
 
     fn subscribe_one(
@@ -62,14 +67,20 @@ impl Engine {
             return Err(Refused::TOO_MANY);
         }
         let fresh = session.subscriptions.insert(text.into(), Subscription { options, id }).is_none();
+        self.gauges.subscriptions += u64::from(fresh);
         let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
+        if filter.share_group().is_some() {
+            session.shares += u32::from(fresh);
+            // Retained messages are not for groups. [MQTT 4.8.2]
+            self.join(filter, Member { session: key, flags, id }, fx);
+            return Ok(options.qos);
+        }
         let subscribed =
             self.trie.subscribe(filter, Subscriber { session: key, options: flags, subscription_id: id });
         self.cache.on_change(filter);
         if subscribed.first_local {
             self.interest.add(filter.as_str(), fx);
         }
-        self.gauges.subscriptions += u64::from(fresh);
         // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
         match options.retain_handling {
             RetainHandling::Always => self.begin_replay(key, filter, options.qos, id),
@@ -106,7 +117,7 @@ impl Engine {
                     return ReasonCode::NoSubscriptionExisted as u8;
                 }
                 self.gauges.subscriptions -= 1;
-                self.withdraw(key, filter, fx);
+                self.withdraw(now, key, filter, fx);
                 self.replays.cancel(key, TopicFilter::trusted(filter));
                 ReasonCode::Success as u8
             })
@@ -119,9 +130,11 @@ impl Engine {
     }
 
     /// Takes a subscription out of the trie that its session does not have any more.
-    pub(super) fn withdraw(&mut self, key: SessionKey, filter: &str, fx: &mut impl Effects) {
+    pub(super) fn withdraw(&mut self, now: Now, key: SessionKey, filter: &str, fx: &mut impl Effects) {
         let filter = TopicFilter::trusted(filter);
-        if let Some(gone) = self.trie.unsubscribe(filter, key) {
+        if filter.share_group().is_some() {
+            self.leave(now, filter, key, fx);
+        } else if let Some(gone) = self.trie.unsubscribe(filter, key) {
             self.cache.on_change(filter);
             if gone.last_local {
                 self.interest.remove(filter.as_str(), fx);
@@ -132,6 +145,9 @@ impl Engine {
 
 /// SUBACK's only way to refuse in 3.1.1. [MQTT-3.9.3-2]
 const SUBSCRIBE_FAILURE: u8 = 0x80;
+
+/// What the filters of shared subscriptions begin with. [MQTT-4.8.2-1]
+const SHARE: &str = "$share/";
 
 /// Characters of a filter that a reason repeats.
 const FILTER_SHOWN_MAX: usize = 100;

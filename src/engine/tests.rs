@@ -1,5 +1,7 @@
 //! The engine alone: bytes in, bytes out. What several engines do together is for `tests/sim`.
 
+mod share;
+
 use super::*;
 use crate::codec::{Connect, Split, Version, decode, split};
 use crate::session::connect::{ClientId, Identity};

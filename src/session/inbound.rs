@@ -59,6 +59,18 @@ impl<R> Acks<R> {
         }
     }
 
+    /// An acknowledgement that waits is to say something else. Returns what it was; `None` if it does not wait any more.
+    pub fn amend(&mut self, number: u64, reason: R) -> Option<Owed<R>>
+    where
+        R: Copy,
+    {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        let (owed, _) = self.waiting.get_mut(at)?;
+        let before = *owed;
+        owed.reason = reason;
+        Some(before)
+    }
+
     /// The next acknowledgement that may leave.
     pub fn pop(&mut self) -> Option<Owed<R>> {
         let (_, true) = self.waiting.front()? else { return None };

@@ -106,6 +106,8 @@ pub struct Session {
     pub expiry: Option<Span>,
     /// By filter, in full with its `$share` prefix.
     pub subscriptions: Map<Box<str>, Subscription>,
+    /// How many of them are shared.
+    pub shares: u32,
     /// Sent and not acknowledged.
     pub outbound: Outbound,
     /// Not sent yet.
@@ -126,6 +128,7 @@ impl Session {
             presence: Presence::Away { since: now, will: None },
             expiry: Some(Span(0)),
             subscriptions: seed.map(),
+            shares: 0,
             outbound: Outbound::default(),
             queue: Queue::default(),
             unreleased: Unreleased::new(seed.set()),

@@ -23,7 +23,8 @@ struct Sent {
     counted: bool,
     /// Order of first sending, for the order of sending again. [MQTT-4.6.0-1]
     order: u64,
-    /// What to send again after a reconnect; `None` where the session ends with its connection.
+    /// What to send again after a reconnect, or to have another member of a group deliver; `None` where the session ends
+    /// with its connection and nobody else is to get it.
     kept: Option<Queued>,
 }
 
@@ -181,6 +182,23 @@ impl Outbound {
         true
     }
 
+    /// Takes out what another member of its group may still deliver, in the order of sending: QoS 1 messages that the client
+    /// has not acknowledged. One of QoS 2 may be with the client already and goes to nobody else. [MQTT-4.8.2-5]
+    pub fn take_shared(&mut self) -> Vec<Queued> {
+        let shared = |sent: &Sent| {
+            sent.awaiting == Awaiting::PubAck && sent.kept.as_ref().is_some_and(|kept| kept.share.is_some())
+        };
+        let mut taken: Vec<_> = self
+            .sent
+            .iter_mut()
+            .flatten()
+            .filter(|sent| shared(sent))
+            .filter_map(|sent| Some((sent.order, sent.kept.take()?)))
+            .collect();
+        taken.sort_unstable_by_key(|(order, _)| *order);
+        taken.into_iter().map(|(_, kept)| kept).collect()
+    }
+
     /// Messages sent and not acknowledged.
     pub fn len(&self) -> usize {
         self.ids.in_use()
@@ -200,7 +218,13 @@ mod tests {
 
     fn message(topic: &str, qos: QoS) -> Queued {
         let delivery = Delivery { qos, retain: false, received: Now(0), expiry: None };
-        Queued { message: Arc::new(Message::new(topic, &[], b"", delivery)), qos, retain: false, ids: None }
+        Queued {
+            message: Arc::new(Message::new(topic, &[], b"", delivery)),
+            qos,
+            retain: false,
+            ids: None,
+            share: None,
+        }
     }
 
     fn send(out: &mut Outbound, topic: &str, qos: QoS) -> PacketId {

@@ -1,7 +1,7 @@
 //! Messages that wait for one client: it is away, its window is full, or its socket is.
 
 use crate::types::limits::Overflow;
-use crate::types::{Limits, Message, QoS};
+use crate::types::{GroupKey, Limits, Message, QoS};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ pub struct Queued {
     pub retain: bool,
     /// Subscription Identifiers to send along. [MQTT-3.3.4-3]
     pub ids: Option<Box<[u32]>>,
+    /// The group that it came through, another member of which takes it when this one leaves.
+    pub share: Option<GroupKey>,
 }
 
 impl Queued {
@@ -55,9 +57,7 @@ impl Queue {
         if size > limits.queue_bytes_max && limits.overflow == Overflow::DropOldest {
             return Pushed::DroppedNew;
         }
-        while self.waiting.len() >= limits.queue_messages_max as usize
-            || self.bytes + size > limits.queue_bytes_max
-        {
+        while !self.has_room(size, limits) {
             match limits.overflow {
                 Overflow::DropOldest if !self.waiting.is_empty() => {
                     dropped += 1;
@@ -80,6 +80,21 @@ impl Queue {
             self.waiting = VecDeque::new();
         }
         Some(queued)
+    }
+
+    /// Whether there is room for one more of this size.
+    pub fn has_room(&self, size: u64, limits: &Limits) -> bool {
+        self.waiting.len() < limits.queue_messages_max as usize && self.bytes + size <= limits.queue_bytes_max
+    }
+
+    /// Takes out what is for others to deliver, in its order: messages that came through a group which `moves`.
+    pub fn take_shared(&mut self, mut moves: impl FnMut(GroupKey) -> bool) -> Vec<Queued> {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (taken, stays): (Vec<_>, Vec<_>) =
+            waiting.partition(|queued| queued.share.is_some_and(&mut moves));
+        self.waiting = stays.into();
+        self.bytes -= taken.iter().map(Queued::size).sum::<u64>();
+        taken
     }
 
     /// The message that waits longest.
@@ -111,7 +126,7 @@ mod tests {
     fn queued(payload: &str) -> Queued {
         let delivery = Delivery { qos: QoS::AtLeastOnce, retain: false, received: Now(0), expiry: None };
         let message = Message::new("t", &[], payload.as_bytes(), delivery);
-        Queued { message: Arc::new(message), qos: QoS::AtLeastOnce, retain: false, ids: None }
+        Queued { message: Arc::new(message), qos: QoS::AtLeastOnce, retain: false, ids: None, share: None }
     }
 
     fn drain(queue: &mut Queue) -> Vec<Vec<u8>> {
@@ -135,6 +150,19 @@ mod tests {
         assert_eq!(pushed[2], Pushed::DroppedOld(1, size));
         assert_eq!(drain(&mut queue), [b"2", b"3"]);
         assert_eq!(fill(Overflow::Disconnect).1[2], Pushed::Disconnect);
+    }
+
+    #[test]
+    fn what_came_through_a_group_is_taken_out_in_its_order() {
+        let mut queue = Queue::default();
+        let group = |slot| Some(GroupKey { slot, generation: 0 });
+        for (payload, share) in [("1", None), ("2", group(1)), ("3", group(2)), ("4", group(1))] {
+            queue.push(Queued { share, ..queued(payload) }, &Limits::default());
+        }
+        let taken = queue.take_shared(|key| Some(key) == group(1));
+        assert_eq!(taken.iter().map(|queued| queued.message.payload()).collect::<Vec<_>>(), [b"2", b"4"]);
+        assert_eq!(queue.bytes(), 2 * queued("1").size());
+        assert_eq!(drain(&mut queue), [b"1", b"3"]);
     }
 
     #[test]

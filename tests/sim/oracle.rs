@@ -87,6 +87,8 @@ struct Call<'a> {
     /// Sessions that the call is about, in the order in which they came up.
     touched: Vec<LifeId>,
     tick: bool,
+    /// The client's message that it is about.
+    published: Option<PubId>,
     /// Messages that a session did or did not get before it expired in the same tick.
     doubt: u64,
 }
@@ -137,6 +139,7 @@ impl Oracle {
             connecting: None,
             touched: Vec::new(),
             tick: matches!(cause, Cause::Tick),
+            published: None,
             doubt: 0,
         };
         self.cause(&mut call, cause)?;
@@ -233,6 +236,11 @@ impl Oracle {
     ) -> Verdict {
         let Some(state) = self.shadow.conns.get_mut(&(call.core, conn)) else { return Ok(()) };
         let due = state.acks.pop_front();
+        let refused = |id: PubId| self.shadow.publications[id].is_refused();
+        let due = due.map(|due| match due.publication {
+            Some(id) if refused(id) => AckDue { reason: ReasonCode::QuotaExceeded as u8, ..due },
+            _ => due,
+        });
         let Some(AckDue { publication, .. }) = due.filter(|due| {
             let said = if state.version.is_v5() { due.reason } else { 0 };
             due.kind == kind && due.packet_id == packet_id && said == reason as u8
@@ -331,7 +339,10 @@ impl Oracle {
             let what = if retained { "to be retained" } else { "forwarded" };
             return Err(format!("{message:?} {what} by core {to}, which has no use for it"));
         };
-        call.peers.remove(due);
+        let (_, id, _) = call.peers.remove(due);
+        if retained {
+            self.shadow.cores[call.core].sent_to_keep[to.index()].push(id);
+        }
         Ok(())
     }
 
@@ -339,6 +350,9 @@ impl Oracle {
     fn finish(&mut self, call: &Call<'_>) -> Verdict {
         if call.tick {
             self.tick_end(call)?;
+        }
+        if let Some(id) = call.published.filter(|&id| self.shadow.publications[id].is_refused()) {
+            self.shadow.let_go(id);
         }
         if let Some((life, copy)) = call.due.first() {
             let publication = &self.shadow.publications[copy.publication];

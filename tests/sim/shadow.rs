@@ -39,8 +39,23 @@ pub(crate) struct Publication {
     pub(crate) reached: BTreeSet<usize>,
     /// The topic's keeper has handled it.
     pub(crate) stored: bool,
+    /// The publishing core knows that the topic's keeper had no room for it.
+    pub(crate) unretained: bool,
+    /// The packet id that it came with, and whose, where that is taken until PUBREL.
+    pub(crate) packet_id: Option<(LifeId, u16)>,
+    /// Sessions of the publishing core that are subscribed to it, and how many of them had no room.
+    pub(crate) subscribers: usize,
+    pub(crate) refused: usize,
     /// How many messages there were when its acknowledgement left.
     pub(crate) acknowledged: Option<PubId>,
+}
+
+impl Publication {
+    /// Whether a bound kept it from everybody, or from being retained: its acknowledgement says 0x97.
+    pub(crate) fn is_refused(&self) -> bool {
+        let nobody = self.subscribers > 0 && self.refused == self.subscribers && self.sent_to.is_empty();
+        nobody || self.unretained
+    }
 }
 
 /// A message to one session, with what the session's subscriptions make of it.
@@ -187,6 +202,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// By core: filters that it has subscribers for, as far as this one knows.
     pub(crate) interest: Vec<BTreeSet<String>>,
+    /// By core: messages that it was sent to be retained.
+    pub(crate) sent_to_keep: Vec<Vec<PubId>>,
 }
 
 #[derive(Debug)]
@@ -349,7 +366,11 @@ impl Life {
 
 impl Shadow {
     pub(crate) fn new(shards: usize, limits: Limits) -> Self {
-        let core = || Core { counters: Counters::default(), interest: vec![BTreeSet::new(); shards] };
+        let core = || Core {
+            counters: Counters::default(),
+            interest: vec![BTreeSet::new(); shards],
+            sent_to_keep: vec![Vec::new(); shards],
+        };
         Self {
             limits,
             publications: Vec::new(),
@@ -390,6 +411,13 @@ impl Shadow {
         let properties = if version.is_v5() { varint_len(properties) + properties } else { 0 };
         let remaining = 2 + publication.topic.len() + packet_id + properties + publication.payload.len();
         1 + varint_len(remaining) + remaining
+    }
+
+    /// A message was refused: its packet id is free, so that it may come again.
+    pub(crate) fn let_go(&mut self, id: PubId) {
+        if let Some((life, packet_id)) = self.publications[id].packet_id {
+            self.lives[life].unreleased.remove(&packet_id);
+        }
     }
 
     /// Whether a copy is larger than the connected client takes.

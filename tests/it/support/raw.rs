@@ -50,18 +50,6 @@ impl Raw {
         got
     }
 
-    /// The broker says goodbye to a 5.0 client, for this reason, and closes the connection.
-    #[track_caller]
-    pub(crate) fn expect_goodbye(&mut self, reason: u8) {
-        let packet = self.packet();
-        assert!(
-            packet.len() > 2 && packet[0] == 0xe0,
-            "expected DISCONNECT {reason:#04x}, got {packet:02x?}"
-        );
-        assert_eq!(packet[2], reason, "expected DISCONNECT {reason:#04x}, got {packet:02x?}");
-        self.expect_closed();
-    }
-
     /// The broker closes the connection, without another byte.
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) {

@@ -154,7 +154,7 @@ impl Answer {
     }
 
     #[track_caller]
-    fn of(packet: &[u8]) -> Self {
+    pub(crate) fn of(packet: &[u8]) -> Self {
         let mut body = body(packet);
         let (flags, reason) = (body[0], body[1]);
         body = &body[2..];
@@ -270,14 +270,14 @@ impl Broker {
     pub(crate) fn disconnects(&self, id: &str, bytes: &[u8], reason: u8) {
         let mut raw = self.v5(id);
         raw.send(bytes);
-        raw.expect_disconnect(reason);
+        raw.expect_goodbye(reason);
     }
 }
 
 impl Raw {
     /// The broker says why it closes the connection, and does.
     #[track_caller]
-    pub(crate) fn expect_disconnect(&mut self, reason: u8) -> Properties {
+    pub(crate) fn expect_goodbye(&mut self, reason: u8) -> Properties {
         let packet = self.packet();
         assert_eq!(packet[0], 0xe0, "DISCONNECT and not {packet:02x?}");
         let body = body(&packet);
@@ -323,6 +323,20 @@ impl Raw {
     pub(crate) fn nothing_before_mark(&mut self, subscriber: &mut Raw, mark: &str) {
         self.send(&publish_v5(0, mark, None, &[], b"mark"));
         subscriber.expect(&publish_v5(0, mark, None, &[], b"mark"));
+    }
+
+    /// What this client publishes to a topic that it is subscribed to comes back, and nothing before it.
+    #[track_caller]
+    pub(crate) fn echoes(&mut self, topic: &str) {
+        self.send(&publish_v5(0, topic, None, &[], b"echo"));
+        self.expect(&publish_v5(0, topic, None, &[], b"echo"));
+    }
+
+    /// Says goodbye, and sees that it was heard.
+    #[track_caller]
+    pub(crate) fn leave(mut self) {
+        self.send(&[0xe0, 0]);
+        self.expect_closed();
     }
 
     /// Still served: whatever was sent before this did no harm.

@@ -24,7 +24,10 @@ impl Oracle {
             }
         }
         let here = |filter: &String| crate::shadow::matches(filter, &topic);
-        let mut wanted = self.shadow.lives_on(call.core).any(|(_, life)| life.subscriptions.keys().any(here));
+        let subscribers = self.shadow.lives_on(call.core);
+        let subscribers = subscribers.filter(|(_, life)| life.subscriptions.keys().any(here)).count();
+        self.shadow.publications[id].subscribers = subscribers;
+        let mut wanted = subscribers > 0;
         self.arrive(call, id)?;
         let core = &mut self.shadow.cores[call.core];
         for (peer, interest) in core.interest.iter().enumerate() {
@@ -115,15 +118,20 @@ impl Oracle {
                 return life.queue.push_back(copy);
             }
             self.shadow.cores[call.core].counters.dropped.queue_full += 1;
+            let publication = &mut self.shadow.publications[copy.publication];
             match self.shadow.limits.overflow {
                 Overflow::DropOldest if size <= bytes_max && !life.queue.is_empty() => life.queue.pop_front(),
-                Overflow::DropOldest | Overflow::DropNewest => return,
+                Overflow::DropOldest | Overflow::DropNewest => {
+                    publication.refused += 1;
+                    return;
+                }
                 Overflow::Disconnect => {
                     if let Some(due) = life.conn.map(|conn| (conn, CloseReason::QueueFull))
                         && !call.closes.contains(&due)
                     {
                         call.closes.push(due);
                     }
+                    publication.refused += 1;
                     return;
                 }
             };
@@ -168,6 +176,7 @@ impl Oracle {
         topic.keeper = Some(core);
         if full && !kept(topic) && !publication.payload.is_empty() {
             shadow.cores[core].counters.dropped.retained_full += 1;
+            shadow.publications[id].unretained = shadow.publications[id].origin == core;
             return;
         }
         if let Some(before) = topic.current.replace(id) {

@@ -83,6 +83,10 @@ impl Oracle {
                 sent_to: BTreeSet::new(),
                 reached: BTreeSet::new(),
                 stored: false,
+                unretained: false,
+                packet_id: None,
+                subscribers: 0,
+                refused: 0,
                 acknowledged: None,
             },
             delay: Span::from_secs(will.properties.will_delay_interval().unwrap_or(0).into()),
@@ -236,6 +240,12 @@ impl Oracle {
                     if known || !version.is_v5() { 0 } else { ReasonCode::PacketIdentifierNotFound as u8 };
                 call.reply = Some((conn, Reply::PubComp(id, reason)));
             }
+            // [MQTT-3.8.3-4]
+            Packet::Subscribe(subscribe)
+                if subscribe.filters.iter().any(|(f, o)| f.starts_with("$share/") && o.no_local) =>
+            {
+                return self.violation(call, conn, ReasonCode::ProtocolError);
+            }
             Packet::Subscribe(subscribe) => self.subscribe(conn, life, version, call.core, &subscribe),
             Packet::Unsubscribe(unsubscribe) => {
                 let codes = self.unsubscribe(life, &unsubscribe);
@@ -317,9 +327,16 @@ impl Oracle {
                 sent_to: BTreeSet::new(),
                 reached: BTreeSet::new(),
                 stored: false,
+                unretained: false,
+                packet_id: None,
+                subscribers: 0,
+                refused: 0,
                 acknowledged: None,
             };
+            let taken = (publish.qos == QoS::ExactlyOnce).then_some((id, packet_id));
+            let publication = Publication { packet_id: taken, ..publication };
             let (id, matched) = self.publish(call, publication)?;
+            call.published = Some(id);
             due.reason = if matched { 0 } else { ReasonCode::NoMatchingSubscribers as u8 };
             due.publication = Some(id);
         }
@@ -346,6 +363,10 @@ impl Oracle {
             sent_to: BTreeSet::new(),
             reached: BTreeSet::new(),
             stored: false,
+            unretained: false,
+            packet_id: None,
+            subscribers: 0,
+            refused: 0,
             acknowledged: None,
         }
     }
@@ -434,7 +455,7 @@ impl Oracle {
             }
             life.expiry = granted(asked_s, &self.shadow.limits);
         }
-        if disconnect.reason != ReasonCode::DisconnectWithWillMessage {
+        if disconnect.reason == ReasonCode::Success {
             life.will = None;
         }
         call.closes.push((conn, CloseReason::Goodbye));
@@ -456,6 +477,18 @@ impl Oracle {
                 self.retain(call.core, id);
                 Ok(())
             }
+            PeerMessage::RetainedRefused { number } => {
+                let sent = &self.shadow.cores[call.core].sent_to_keep[from.index()];
+                let Some(&id) = usize::try_from(number - 1).ok().and_then(|at| sent.get(at)) else {
+                    return Err(format!("core {from} had no room for {number} and was not asked"));
+                };
+                let waits = |conn: &Conn| conn.acks.iter().any(|due| due.publication == Some(id));
+                if self.shadow.conns.values().any(waits) {
+                    self.shadow.publications[id].unretained = true;
+                    self.shadow.let_go(id);
+                }
+                Ok(())
+            }
             PeerMessage::InterestAdd { filter, .. } => {
                 self.shadow.cores[call.core].interest[from.index()].insert(filter.to_string());
                 Ok(())
@@ -467,6 +500,9 @@ impl Oracle {
             PeerMessage::RetainedChunk { session, .. } => {
                 call.touched.extend(self.fetching.get(&(call.core, *session)));
                 Ok(())
+            }
+            PeerMessage::ShareMembers { .. } | PeerMessage::Share(_) => {
+                Err(format!("{message:?} from core {from}, and nobody shares a subscription"))
             }
             PeerMessage::InterestAck { .. }
             | PeerMessage::RetainedAck { .. }

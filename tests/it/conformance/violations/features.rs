@@ -62,7 +62,7 @@ pub(super) fn v5() -> Vec<Case> {
             Disconnected(0x9a),
         ),
         then(
-            "MQTT-3.2.2-15 a packet above Maximum Packet Size",
+            "MQTT-3.2.2-15 a packet just above Maximum Packet Size",
             publish_v5(0, "a", None, &[], &[0; 500]),
             Disconnected(0x95),
         ),

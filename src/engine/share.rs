@@ -1,0 +1,244 @@
+//! Shared subscriptions: one member of a group gets each message. [MQTT 4.8.2]
+//!
+//! The publishing core chooses a core and that core a member. A member that is away or full is passed over: first every
+//! core looks for a connected member with room, in a round that begins at the chosen one, then for one that is away and
+//! whose queue has room. What a member that leaves has not acknowledged, others get.
+
+use super::fanout::{Delivering, Outgoing, Sent};
+use super::groups::{Change, Group, Groups, Member, Part};
+use super::publish::Publication;
+use super::{Effects, Engine, PeerMessage, Share};
+use crate::session::{Queued, Session};
+use crate::topic::TopicFilter;
+use crate::types::{Balance, GroupKey, Message, Now, QoS, SessionKey, ShardId, Slab};
+use std::sync::Arc;
+
+/// Members that one message is offered to on a core at most, connected and away each: a large group of which nobody has
+/// room must not stop its core.
+const OFFERS_MAX: usize = 64;
+
+/// What choosing a member needs besides the message.
+pub(super) struct Sharing<'a> {
+    pub(super) groups: &'a mut Groups,
+    pub(super) sessions: &'a mut Slab<SessionKey, Session>,
+    pub(super) own: ShardId,
+    pub(super) shards: u16,
+    pub(super) balance: Balance,
+}
+
+/// Where a message is in its search for a member.
+#[derive(Clone, Copy)]
+struct Search {
+    group: GroupKey,
+    first: ShardId,
+    away: bool,
+    pick: Option<u32>,
+}
+
+impl Engine {
+    /// A session of this core becomes a member, or changes the options of its membership.
+    pub(super) fn join(&mut self, filter: TopicFilter<'_>, member: Member, fx: &mut impl Effects) {
+        let (key, change) = self.groups.join(filter.full(), member, &mut self.interest, fx);
+        self.group_changed(filter, key, change);
+    }
+
+    /// A session is no member any more; what it has not been sent yet, others get.
+    pub(super) fn leave(
+        &mut self,
+        now: Now,
+        filter: TopicFilter<'_>,
+        session: SessionKey,
+        fx: &mut impl Effects,
+    ) {
+        let Some(key) = self.groups.key_of(filter.full()) else { return };
+        let change = self.groups.leave(key, session, &mut self.interest, fx);
+        self.group_changed(filter, key, change);
+        self.groups.sweep(&self.interest);
+        // A session that has ended hands everything on by itself.
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        session.shares -= 1;
+        let orphans = session.queue.take_shared(|group| group == key);
+        self.hand_on_all(now, &orphans, fx);
+    }
+
+    /// The members that a session is come or go with its connection.
+    pub(super) fn shares_online(&mut self, key: SessionKey, online: bool, fx: &mut impl Effects) {
+        let Self { sessions, groups, interest, .. } = self;
+        let Some(session) = sessions.get(key).filter(|session| session.shares > 0) else { return };
+        for filter in session.subscriptions.keys() {
+            if let Some(group) = groups.key_of(filter) {
+                groups.set_online(group, key, online, interest, fx);
+            }
+        }
+    }
+
+    /// A client is away: what it was not sent yet goes to members that are not, where there are any.
+    pub(super) fn hand_on_shared(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
+        let Self { sessions, groups, .. } = self;
+        let Some(session) = sessions.get_mut(key).filter(|session| session.shares > 0) else { return };
+        let orphans = session.queue.take_shared(|group| groups.get_mut(group).is_some_and(|g| g.is_online()));
+        self.hand_on_all(now, &orphans, fx);
+    }
+
+    fn hand_on_all(&mut self, now: Now, orphans: &[Queued], fx: &mut impl Effects) {
+        for queued in orphans {
+            self.gauges.queued_messages -= 1;
+            self.gauges.queued_bytes -= queued.size();
+            self.hand_on(now, queued, fx);
+        }
+    }
+
+    /// Gives a message to another member of the group that it came through.
+    pub(super) fn hand_on(&mut self, now: Now, queued: &Queued, fx: &mut impl Effects) {
+        if let Some(group) = queued.share {
+            let search = Search { group, first: self.setup.shard, away: false, pick: None };
+            self.search(now, &queued.message, search, fx);
+        }
+    }
+
+    /// Another core has announced how many members of a group it has.
+    pub(super) fn share_learned(&mut self, filter: &str, part: Part) {
+        let (key, change) = self.groups.learn(filter, part);
+        self.group_changed(TopicFilter::trusted(filter), key, change);
+        self.groups.sweep(&self.interest);
+    }
+
+    /// Another core sent a message for one member of this core.
+    pub(super) fn shared_from_peer(&mut self, now: Now, share: Share, fx: &mut impl Effects) {
+        let Share { group, message, first, away, pick } = share;
+        self.search(now, &Arc::new(message), Search { group, first, away, pick }, fx);
+        self.evict(now, fx);
+    }
+
+    fn search(&mut self, now: Now, message: &Arc<Message>, search: Search, fx: &mut impl Effects) {
+        if message.delivery.expired(now) {
+            self.counters.dropped.expired += 1;
+            return;
+        }
+        self.frames.clear();
+        let (mut delivering, mut sharing) = self.delivering(now);
+        delivering.share_here(&mut sharing, &Publication::of(message), search, fx);
+    }
+
+    fn group_changed(&mut self, filter: TopicFilter<'_>, key: GroupKey, change: Change) {
+        match change {
+            Change::None => return,
+            Change::First => self.trie.add_group(filter, key),
+            Change::Last => self.trie.remove_group(filter, key),
+        }
+        self.cache.on_change(filter);
+    }
+}
+
+impl Delivering<'_> {
+    /// Gives a message that was published on this core to one member of a group. `publisher` is a hash of who published it.
+    pub(super) fn share(
+        &mut self,
+        sharing: &mut Sharing<'_>,
+        publication: &Publication<'_>,
+        group: GroupKey,
+        publisher: u64,
+        fx: &mut impl Effects,
+    ) {
+        let Some(known) = sharing.groups.get_mut(group) else { return };
+        let Some((part, pick)) = known.choose(sharing.balance, publisher) else { return };
+        let search = Search { group, first: part.shard, away: false, pick };
+        if part.shard == sharing.own {
+            self.share_here(sharing, publication, search, fx);
+        } else {
+            self.pass_on(publication, part, search, fx);
+        }
+    }
+
+    /// Gives a message to a member of this core, or passes it on to a core that has one with room.
+    fn share_here(
+        &mut self,
+        sharing: &mut Sharing<'_>,
+        publication: &Publication<'_>,
+        mut search: Search,
+        fx: &mut impl Effects,
+    ) {
+        loop {
+            if self.offer_round(sharing, publication, search, fx) {
+                return;
+            }
+            let Some(group) = sharing.groups.get_mut(search.group) else { return };
+            let suits = |part: &Part| if search.away { part.members > part.online } else { part.online > 0 };
+            if let Some(next) = group.next_after(sharing.own, search.first, sharing.shards, suits) {
+                search.pick = None;
+                return self.pass_on(publication, next, search, fx);
+            }
+            if search.away || publication.delivery.qos == QoS::AtMostOnce {
+                return self.nobody(sharing, publication, search.group);
+            }
+            search = Search { away: true, first: sharing.own, ..search };
+        }
+    }
+
+    fn pass_on(&mut self, publication: &Publication<'_>, to: Part, search: Search, fx: &mut impl Effects) {
+        self.counters.forwarded += 1;
+        let message = Message::clone(publication.message());
+        let Search { first, away, pick, .. } = search;
+        fx.peer(to.shard, PeerMessage::Share(Share { group: to.key, message, first, away, pick }));
+    }
+
+    /// True when a member of this core took the message.
+    fn offer_round(
+        &mut self,
+        sharing: &mut Sharing<'_>,
+        publication: &Publication<'_>,
+        search: Search,
+        fx: &mut impl Effects,
+    ) -> bool {
+        let Sharing { groups, sessions, balance, .. } = sharing;
+        let Some(Group { members, .. }) = groups.get_mut(search.group) else { return false };
+        let mut offer = |member: &Member, now: bool| {
+            let Some(session) = sessions.get_mut(member.session) else { return false };
+            let ids = [member.id];
+            let outgoing = Outgoing {
+                qos: publication.delivery.qos.min(member.flags.qos()),
+                retain: publication.delivery.retain && member.flags.retain_as_published(),
+                ids: if member.id == 0 { &[] } else { &ids },
+                share: Some(search.group),
+            };
+            if now {
+                self.send_now(session, publication, outgoing, fx) == Sent::Yes
+            } else {
+                self.queue_if_room(session, publication, outgoing)
+            }
+        };
+        if search.away {
+            return members.offline().iter().take(OFFERS_MAX).any(|member| offer(member, false));
+        }
+        let begin = members.begin(*balance, search.pick);
+        let online = members.online();
+        let count = online.len();
+        let in_turn = || (begin..begin + count.min(OFFERS_MAX)).map(|place| &online[place % count]);
+        in_turn().any(|member| offer(member, true)) || in_turn().any(|member| offer(member, false))
+    }
+
+    /// No member on any core has room: the operator's choice for full queues is made at one of this core.
+    #[cold]
+    fn nobody(&mut self, sharing: &mut Sharing<'_>, publication: &Publication<'_>, group: GroupKey) {
+        let Sharing { groups, sessions, .. } = sharing;
+        let Some(Group { members, .. }) = groups.get_mut(group) else { return };
+        let member = members.online().first().or_else(|| members.offline().first()).copied();
+        let Some((member, session)) =
+            member.and_then(|member| Some((member, sessions.get_mut(member.session)?)))
+        else {
+            return self.counters.dropped.queue_full += 1;
+        };
+        let qos = publication.delivery.qos.min(member.flags.qos());
+        let ids = [member.id];
+        match (qos, session.link().is_some()) {
+            (QoS::AtMostOnce, true) => self.counters.dropped.output_full += 1,
+            (QoS::AtMostOnce, false) => self.counters.dropped.offline += 1,
+            _ => {
+                let retain = publication.delivery.retain && member.flags.retain_as_published();
+                let ids = if member.id == 0 { &[][..] } else { &ids };
+                let outgoing = Outgoing { qos, retain, ids, share: Some(group) };
+                self.queue(session, member.session, outgoing.kept(publication));
+            }
+        }
+    }
+}
