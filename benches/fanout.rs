@@ -9,7 +9,7 @@ use pantala::codec::{
 };
 use pantala::engine::{Engine, Null, Setup};
 use pantala::session::connect::ClientId;
-use pantala::types::{ConnKey, Features, HashSeed, Limits, Now, PacketId, QoS, ShardId};
+use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
 
 const TOPIC: &str = "plant/7/line/3/temperature";
 const PAYLOAD: [u8; 64] = [b'x'; 64];
@@ -29,13 +29,7 @@ struct World {
 
 impl World {
     fn new(version: Version) -> Self {
-        let setup = Setup {
-            shard: ShardId(0),
-            shards: 1,
-            limits: Limits::default(),
-            features: Features::default(),
-            seed: HashSeed(1),
-        };
+        let setup = Setup::new(ShardId(0), 1, Limits::default(), HashSeed(1));
         Self { engine: Engine::new(setup), fx: Null::default(), version }
     }
 

@@ -1,6 +1,7 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
 use crate::mesh::Mesh;
+use crate::sasl::Users;
 use crate::shard::{Clock, Listener, Plan, Shard, Stop, Unsuitable, machine};
 use crate::transport;
 use crate::types::{Features, HashSeed, Limits, Redirect, SHARDS_MAX, ShardId, Span};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts.
     pub features: Features,
+    /// Who can log in with SCRAM-SHA-256.
+    pub users: Arc<Users>,
     /// How often `$SYS` is published, if at all.
     pub sys_interval: Option<Span>,
 }
@@ -89,6 +92,7 @@ impl Broker {
                 shards,
                 limits: settings.limits.clone(),
                 features: settings.features.clone(),
+                users: Arc::clone(&settings.users),
                 seed,
                 listeners: listeners.pop().unwrap_or_default(),
                 port,

@@ -17,7 +17,7 @@
 //! 4  mesh              links between cores      transport  sockets and outputs      metrics  $SYS
 //! 3  engine            one core's whole state: publish, fan-out, subscribe, retain, take-over, timers
 //! 2  session           one client: windows, queue, acknowledgements, will, deadlines
-//! 1  codec  topic      bytes and topics
+//! 1  codec  topic  sasl bytes, topics, and who a client proves to be
 //! 0  types             ids, time, maps with a seed, slab, timer wheel, bounds, the shared message
 //! ```
 //!
@@ -50,6 +50,7 @@
 pub mod types;
 
 pub mod codec;
+pub mod sasl;
 pub mod topic;
 
 pub mod session;

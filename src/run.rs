@@ -45,6 +45,7 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
         cores: config.cores.placement(allowed),
         limits: config.limits.clone(),
         features: config.features.clone(),
+        users: Arc::new(config.users.clone()),
         sys_interval: config.sys_interval,
     })
 }

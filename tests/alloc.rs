@@ -10,7 +10,7 @@ use pantala::codec::{
 };
 use pantala::engine::{CloseReason, Effects, Engine, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
-use pantala::types::{ConnKey, Features, HashSeed, Limits, Now, PacketId, QoS, ShardId};
+use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -96,13 +96,7 @@ struct Broker {
 impl Broker {
     /// One core among several, with all clients connected, all but one of them subscribed to the topic.
     fn new(version: Version, qos: QoS, cores: u16) -> Self {
-        let setup = Setup {
-            shard: ShardId(0),
-            shards: cores,
-            limits: Limits::default(),
-            features: Features::default(),
-            seed: HashSeed(1),
-        };
+        let setup = Setup::new(ShardId(0), cores, Limits::default(), HashSeed(1));
         let of = (0..=SUBSCRIBERS).map(|_| Vec::with_capacity(4_096)).collect();
         let outputs = Outputs { of, forwarded: Vec::with_capacity(4_096), offered: 0 };
         let mut broker = Self { engine: Engine::new(setup), outputs, version, qos };

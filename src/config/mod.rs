@@ -16,6 +16,7 @@ pub use cores::{BadCoreList, CoreList, Cores};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use url::{BadUrl, Host, ListenUrl};
 
+use crate::sasl::Users;
 use crate::types::{Features, Limits, Redirect, Span};
 use std::path::PathBuf;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts: `[mqtt]`.
     pub features: Features,
+    /// Who can log in with SCRAM-SHA-256: `[[user]]`.
+    pub users: Users,
     /// How often `$SYS` topics are published; `None`: never.
     pub sys_interval: Option<Span>,
     /// What is logged and how.
@@ -46,6 +49,7 @@ impl Default for Config {
             cores: Cores::default(),
             limits: Limits::default(),
             features: Features::default(),
+            users: Users::default(),
             sys_interval: Some(Span::from_secs(10)),
             log: Log::default(),
         }

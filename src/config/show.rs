@@ -9,7 +9,7 @@ use std::fmt::{self, Display, Formatter};
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Taken apart in full, so that a new setting does not compile until it is shown.
-        let Self { listeners, cores, limits, features, sys_interval, log } = self;
+        let Self { listeners, cores, limits, features, users, sys_interval, log } = self;
         for Listener { url, redirect } in listeners {
             writeln!(f, "[[listener]]\nurl = \"{url}\"")?;
             if let Some(Redirect { to, permanent }) = redirect {
@@ -26,6 +26,9 @@ impl Display for Config {
         writeln!(f, "\n[store]\nenabled = false\n")?;
         show_limits(f, limits)?;
         show_features(f, features)?;
+        for (name, verifier) in users.iter() {
+            writeln!(f, "\n[[user]]\nname = {}\nscram_sha_256 = \"{verifier}\"", quoted(name))?;
+        }
         writeln!(f, "\n[sys]")?;
         number(f, "interval_s", sys_interval.map_or(0, Span::as_secs))?;
         writeln!(f, "\n[log]")?;

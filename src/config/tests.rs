@@ -98,6 +98,10 @@ share_balance = "sticky"
 response_information = "answers/"
 server_reference = "other:1883"
 
+[[user]]
+name = "a"
+scram_sha_256 = "SCRAM-SHA-256$4096:c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
 [sys]
 interval_s = 0
 
@@ -120,6 +124,24 @@ p.toml:5:20: mqtt.server_reference: given "", expected another server, such as "
 p.toml:6:10: mqtt.retain: given 1, expected true or false
 p.toml:7:24: mqtt.response_information: given "a\u0000", expected the beginning of response topics, such as "answers/"
 4 mistakes; nothing was started"#,
+    );
+}
+
+#[test]
+fn users_have_a_name_of_their_own_and_a_verifier() {
+    let key = "A".repeat(43);
+    let good = format!("scram_sha_256 = \"SCRAM-SHA-256$4096:c2FsdA==${key}=:{key}=\"\n");
+    let text = format!(
+        "[[user]]\nname = \"a\"\n{good}[[user]]\nname = \"a\"\n{good}[[user]]\nname = \"\"\n{good}[[user]]\nname = \"b\"\nscram_sha_256 = \"secret\"\n[[user]]\n"
+    );
+    refused(
+        &text,
+        r#"p.toml:5:8: user.name: given "a", expected each user once
+p.toml:8:8: user.name: given "", expected a name without characters that SASLprep (RFC 4013) changes or forbids
+p.toml:12:17: user.scram_sha_256: given "secret", expected SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>
+p.toml:13:1: user.scram_sha_256: missing, expected scram_sha_256 = "SCRAM-SHA-256$..."
+p.toml:13:1: user.name: missing, expected name = "..."
+5 mistakes; nothing was started"#,
     );
 }
 
@@ -166,7 +188,7 @@ interval_s = 1.5
 [logs]
 level = "info"
 "#,
-        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, sys, log
+        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, user, sys, log
 p.toml:3:7: listener.url: given "tls://0.0.0.0:8883", expected tcp://HOST:PORT; tls:// listeners come with a later version
 p.toml:4:1: listener.backlog: unknown key; known here: url, redirect, redirect_permanent
 p.toml:6:1: listener.url: missing, expected url = "tcp://HOST:PORT"

@@ -3,8 +3,8 @@
 use super::publish::Publication;
 use super::{CloseReason, Effects, Engine, Note, Setup};
 use crate::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
-use crate::session::connect::{ClientId, Refusal, Terms, Will, accept, refuse, session_expiry};
-use crate::session::{Presence, Session, Violation};
+use crate::session::connect::{ClientId, Proof, Refusal, Terms, Will, accept, refuse, session_expiry};
+use crate::session::{Presence, Proved, Session, Violation};
 use crate::types::{ConnKey, Now, SessionKey, Span};
 use std::sync::Arc;
 
@@ -22,7 +22,24 @@ impl Engine {
         fx: &mut impl Effects,
     ) {
         self.counters.packets_in += 1;
-        let terms = match self.settle(now, connect, client) {
+        match connect.properties.authentication_method() {
+            Some(method) => self.begin_login(now, conn, connect, client, method, fx),
+            None => self.admit_client(now, conn, connect, client, None, fx),
+        }
+    }
+
+    /// Opens the session of a client that is known, or needs not be.
+    pub(super) fn admit_client(
+        &mut self,
+        now: Now,
+        conn: ConnKey,
+        connect: &Connect<'_>,
+        client: ClientId<'_>,
+        proved: Option<(Proof<'_>, Box<str>)>,
+        fx: &mut impl Effects,
+    ) {
+        let (proof, user) = proved.unzip();
+        let terms = match self.settle(now, connect, client, proof) {
             Ok(terms) => terms,
             Err(refusal) => return self.refuse(conn, connect, client, refusal, fx),
         };
@@ -39,13 +56,13 @@ impl Engine {
         let key = resumed.unwrap_or_else(|| self.new_session(now, client.text));
         self.response.clear();
         let Setup { limits, features, .. } = &self.setup;
-        accept(connect, client, &terms, resumed.is_some(), (limits, features), None, &mut self.response);
+        accept(connect, client, &terms, resumed.is_some(), (limits, features), proof, &mut self.response);
         fx.send(conn, &self.response);
         fx.note(
             conn,
             Note::Connected { client_id: client.text, version: terms.version, resumed: resumed.is_some() },
         );
-        self.open(now, key, conn, terms);
+        self.open(now, key, conn, terms, user);
         self.shares_online(key, true, fx);
         self.pump(now, key, fx);
         self.evict(now, fx);
@@ -57,16 +74,13 @@ impl Engine {
         now: Now,
         connect: &Connect<'_>,
         client: ClientId<'_>,
+        proof: Option<Proof<'_>>,
     ) -> Result<Terms, Refusal<'static>> {
         let Setup { limits, features, .. } = &self.setup;
         let terms = Terms::settle(connect, client, now, limits, features)?;
-        if connect.properties.authentication_method().is_some() {
-            let why = "no such authentication method [MQTT-4.12.0-1]";
-            return Err(Refusal::new(ReasonCode::BadAuthenticationMethod, why));
-        }
         if terms.packet_bytes_max < u32::MAX {
             self.response.clear();
-            accept(connect, client, &terms, false, (limits, features), None, &mut self.response);
+            accept(connect, client, &terms, false, (limits, features), proof, &mut self.response);
             if self.response.len() > terms.packet_bytes_max as usize {
                 return Err(Refusal::new(ReasonCode::PacketTooLarge, CONNACK_TOO_LARGE));
             }
@@ -74,7 +88,7 @@ impl Engine {
         Ok(terms)
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         conn: ConnKey,
         connect: &Connect<'_>,
@@ -111,9 +125,10 @@ impl Engine {
         key
     }
 
-    fn open(&mut self, now: Now, key: SessionKey, conn: ConnKey, terms: Terms) {
+    fn open(&mut self, now: Now, key: SessionKey, conn: ConnKey, terms: Terms, user: Option<Box<str>>) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.open(conn, now, terms, self.setup.seed);
+        let proved = user.map(|user| Box::new(Proved { user, exchange: None }));
+        session.open(conn, now, terms, proved, self.setup.seed);
         let slot = conn.slot as usize;
         if slot >= self.conns.len() {
             self.conns.resize(slot + 1, None);
@@ -156,6 +171,7 @@ impl Engine {
         if let Some(key) = self.session_of(conn) {
             self.gone(now, key, fx);
         }
+        self.lost_login(conn);
         self.evict(now, fx);
     }
 
@@ -287,6 +303,7 @@ impl Engine {
 
     /// Ends all connections because the broker stops. Wills are not published: their subscribers are going as well.
     pub fn shut_down(&mut self, now: Now, fx: &mut impl Effects) {
+        self.refuse_logins(fx);
         let connected: Vec<SessionKey> = self
             .sessions
             .iter()

@@ -6,6 +6,7 @@
 //! Tests: `tests/sim` drives several engines from one seed.
 
 mod acknowledge;
+mod auth;
 mod connect;
 mod counters;
 mod effects;
@@ -31,9 +32,11 @@ pub use effects::{CloseReason, Effects, Note, Null};
 pub use peer::{PeerMessage, RetainedFetch, Share};
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
+use crate::sasl::{Secret, Users};
 use crate::session::{Session, Violation};
 use crate::topic::{CacheBounds, MatchCache, Trie};
 use crate::types::{ConnKey, Features, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
+use auth::Logins;
 use bytes::{Bytes, BytesMut};
 use frames::Frames;
 use groups::Groups;
@@ -41,6 +44,7 @@ use interest::Interest;
 use replay::Replays;
 use retain::Retention;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What an engine is told once.
 #[derive(Clone, Debug)]
@@ -53,8 +57,20 @@ pub struct Setup {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts.
     pub features: Features,
+    /// Who can log in with SCRAM-SHA-256.
+    pub users: Arc<Users>,
+    /// Its nonces are made of it: one that no other core has.
+    pub secret: Secret,
     /// The same for all cores: they have to agree on who keeps which topic's retained message.
     pub seed: HashSeed,
+}
+
+impl Setup {
+    /// With everything offered and no users.
+    pub fn new(shard: ShardId, shards: u16, limits: Limits, seed: HashSeed) -> Self {
+        let (features, users, secret) = (Features::default(), Arc::default(), Secret([0; 32]));
+        Self { shard, shards, limits, features, users, secret, seed }
+    }
 }
 
 /// One core's sessions, subscriptions and retained messages, and all decisions about them.
@@ -72,6 +88,7 @@ pub struct Engine {
     cache: MatchCache,
     interest: Interest,
     groups: Groups,
+    logins: Logins,
     retention: Retention,
     replays: Replays,
     timers: Wheel<(Now, SessionKey)>,
@@ -107,6 +124,7 @@ impl Engine {
             cache: MatchCache::new(setup.seed, CacheBounds::default()),
             interest: Interest::new(&setup),
             groups: Groups::new(&setup),
+            logins: Logins::new(setup.seed),
             retention: Retention::new(&setup),
             replays: Replays::new(setup.seed),
             timers: Wheel::default(),
@@ -131,8 +149,9 @@ impl Engine {
         shared: Option<&Bytes>,
         fx: &mut impl Effects,
     ) {
-        // A packet that came in the same read as the one for which the connection was closed.
-        let Some(key) = self.session_of(conn) else { return };
+        let Some(key) = self.session_of(conn) else {
+            return self.without_session(now, conn, frame, fx);
+        };
         self.counters.packets_in += 1;
         if let Err(violation) = self.dispatch(now, conn, key, frame, shared, fx) {
             self.violated(now, conn, violation, fx);
@@ -165,7 +184,7 @@ impl Engine {
             Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, key, &unsubscribe, fx),
             Packet::PingReq => self.respond(key, Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => return self.on_disconnect(now, conn, key, &disconnect, fx),
-            Packet::Auth(_) => return Err(Violation::UnexpectedAuth),
+            Packet::Auth(auth) => return self.on_auth(key, &auth, fx),
             Packet::Connect(_) => return Err(Violation::ConnectTwice),
             Packet::Publish(_)
             | Packet::ConnAck(_)
@@ -179,6 +198,7 @@ impl Engine {
     /// Handles bytes that are no MQTT packet: the connection is closed.
     pub fn malformed(&mut self, now: Now, conn: ConnKey, error: DecodeError, fx: &mut impl Effects) {
         self.violated(now, conn, error.into(), fx);
+        self.malformed_login(conn, error, fx);
         self.evict(now, fx);
     }
 

@@ -1,5 +1,6 @@
 //! The engine alone: bytes in, bytes out. What several engines do together is for `tests/sim`.
 
+mod auth;
 mod share;
 
 use super::*;
@@ -49,13 +50,7 @@ struct Bench {
 
 impl Bench {
     fn new(shards: u16, limits: Limits) -> Self {
-        let setup = Setup {
-            shard: ShardId(0),
-            shards,
-            limits,
-            features: Features::default(),
-            seed: HashSeed(Rng::new(7).next_u64()),
-        };
+        let setup = Setup::new(ShardId(0), shards, limits, HashSeed(Rng::new(7).next_u64()));
         Self { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) }
     }
 

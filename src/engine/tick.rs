@@ -28,12 +28,16 @@ impl Engine {
                 self.pump(now, key, fx);
             }
         }
+        self.expire_logins(now, fx);
         self.evict(now, fx);
     }
 
     /// The moment by which to call [`Engine::tick`] again.
     pub fn next_deadline(&self) -> Option<Now> {
-        if self.later.is_empty() { self.timers.next() } else { Some(Now(0)) }
+        if !self.later.is_empty() {
+            return Some(Now(0));
+        }
+        [self.timers.next(), self.logins.deadline()].into_iter().flatten().min()
     }
 
     fn due(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {

@@ -21,6 +21,7 @@ pub use timers::Due;
 pub use violation::Violation;
 
 use crate::codec::{ReasonCode, SubscriptionOptions, Version};
+use crate::sasl::Exchange;
 use crate::types::{ConnKey, HashSeed, Map, Now, Span};
 use connect::{Terms, Will};
 
@@ -47,10 +48,21 @@ pub struct Link {
     pub aliases_out: Option<Box<AliasesOut>>,
     /// Whether the client wants to be told why something failed. [MQTT-3.1.2-29]
     pub problem_information: bool,
+    /// Who the client is, if it proved that by enhanced authentication. [MQTT 4.12]
+    pub proved: Option<Box<Proved>>,
     /// Published when the client vanishes. [MQTT-3.1.2-8]
     pub will: Option<Box<Will>>,
     /// Acknowledgements that have to wait.
     pub acks: Acks<ReasonCode>,
+}
+
+/// Who a client is, as it proved.
+#[derive(Debug)]
+pub struct Proved {
+    /// The user's name.
+    pub user: Box<str>,
+    /// While the client proves it anew.
+    pub exchange: Option<Exchange>,
 }
 
 impl Link {
@@ -138,7 +150,14 @@ impl Session {
     }
 
     /// Begins a connection on the terms that were settled. What is in flight is to be sent again first.
-    pub fn open(&mut self, conn: ConnKey, now: Now, terms: Terms, seed: HashSeed) {
+    pub fn open(
+        &mut self,
+        conn: ConnKey,
+        now: Now,
+        terms: Terms,
+        proved: Option<Box<Proved>>,
+        seed: HashSeed,
+    ) {
         let aliased = terms.aliases_out > 0;
         self.expiry = terms.expiry;
         self.outbound.resume(terms.receive_maximum);
@@ -153,6 +172,7 @@ impl Session {
             aliases_in: None,
             aliases_out: aliased.then(|| Box::new(AliasesOut::new(terms.aliases_out, seed))),
             problem_information: terms.problem_information,
+            proved,
             will: terms.will,
             acks: Acks::default(),
         });

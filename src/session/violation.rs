@@ -3,6 +3,7 @@
 //! Clause ids are 5.0's; where 3.1.1 numbers the same rule differently, the text is the same.
 
 use crate::codec::{DecodeError, ReasonCode};
+use crate::sasl;
 use crate::topic::BadTopic;
 
 /// A fault of the peer that ends its connection.
@@ -26,6 +27,15 @@ pub enum Violation {
     /// AUTH without an authentication method.
     #[error("AUTH without Authentication Method in CONNECT [MQTT-4.12.0-1]")]
     UnexpectedAuth,
+    /// AUTH with another method than CONNECT's.
+    #[error("AUTH with another Authentication Method than CONNECT's [MQTT-4.12.1-1]")]
+    AuthMethodChanged,
+    /// A client that cannot prove anew who it is.
+    #[error("re-authentication failed: {0} [MQTT-4.12.1-2]")]
+    Authentication(sasl::Refused),
+    /// A client that proves to be somebody else.
+    #[error("re-authentication as another user [MQTT 4.12.1]")]
+    UserChanged,
     /// More unacknowledged messages than the server takes.
     #[error("more than Receive Maximum messages in flight [MQTT-3.3.4-7]")]
     ReceiveMaximum,
@@ -62,6 +72,7 @@ impl Violation {
             Self::Malformed(error) => error.reason(),
             Self::TopicName(_) => ReasonCode::TopicNameInvalid,
             Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
+            Self::Authentication(_) | Self::UserChanged => ReasonCode::NotAuthorized,
             Self::QosNotSupported => ReasonCode::QosNotSupported,
             Self::RetainNotSupported => ReasonCode::RetainNotSupported,
             Self::TopicAlias => ReasonCode::TopicAliasInvalid,
@@ -69,6 +80,7 @@ impl Violation {
             | Self::NotConnect
             | Self::ServerPacket
             | Self::UnexpectedAuth
+            | Self::AuthMethodChanged
             | Self::UnknownAlias
             | Self::NoTopic
             | Self::SubscriptionIdentifier

@@ -186,7 +186,7 @@ impl Shard {
                 self.open(key, &connect, ClientId { text: client_id, assigned: false });
             }
             Identity::Assign => {
-                let id = self.placement.assign(self.id, random);
+                let id = self.placement.assign(self.id, || u128::from_ne_bytes(random()));
                 self.open(key, &connect, ClientId { text: &id, assigned: true });
             }
             Identity::Refused => self.open(key, &connect, ClientId { text: "", assigned: false }),
@@ -248,13 +248,13 @@ impl Shard {
 /// What a peer without an address is logged as.
 const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
-/// 128 bits that nobody can guess.
+/// Bytes that nobody can guess, 256 of them at most.
 ///
 /// # Panics
 /// When the kernel has no random numbers, which it has since it started.
-pub(super) fn random() -> u128 {
-    let mut bytes = [0; 16];
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     let filled = getrandom(&mut bytes, GetRandomFlags::empty()).expect("the kernel has random numbers");
-    assert_eq!(filled, bytes.len(), "up to 256 bytes come at once");
-    u128::from_ne_bytes(bytes)
+    assert_eq!(filled, N, "up to 256 bytes come at once");
+    bytes
 }

@@ -34,10 +34,11 @@ pub use stop::Stop;
 use crate::engine::{Engine, PeerMessage, Setup};
 use crate::mesh::Port;
 use crate::metrics::{ShardReport, Traffic};
+use crate::sasl::{Secret, Users};
 use crate::transport::Pool;
 use crate::types::{ConnKey, Features, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
-use accept::Handover;
 pub use accept::Listener;
+use accept::{Handover, random};
 use effects::World;
 use journal::Journal;
 use placement::Placement;
@@ -85,6 +86,8 @@ pub struct Plan {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts.
     pub features: Features,
+    /// Who can log in with SCRAM-SHA-256.
+    pub users: Arc<Users>,
     /// The same on all shards.
     pub seed: HashSeed,
     /// Its listening sockets.
@@ -214,11 +217,10 @@ impl Shard {
             connections_max: limits.connections_max as usize,
             unread: None,
             engine: Engine::new(Setup {
-                shard: id,
-                shards,
-                limits: plan.limits,
                 features: plan.features,
-                seed,
+                users: plan.users,
+                secret: Secret(random()),
+                ..Setup::new(id, shards, plan.limits, seed)
             }),
         })
     }

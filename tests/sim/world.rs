@@ -67,11 +67,8 @@ impl World {
             ..Features::default()
         };
         let setup = |shard| Setup {
-            shard: ShardId(shard),
-            shards,
-            limits: limits.clone(),
             features: features.clone(),
-            seed: hash,
+            ..Setup::new(ShardId(shard), shards, limits.clone(), hash)
         };
         let clients = 2 + index(&mut dice.setup, 7);
         let mut world = Self {

@@ -38,6 +38,7 @@ impl Rig {
             shards,
             limits: limits.clone(),
             features: Features::default(),
+            users: Arc::default(),
             seed: HashSeed(7),
             listeners: vec![Listener::new(listeners.pop().expect("one for each"), None)],
             port,
