@@ -89,6 +89,15 @@ impl Properties {
         Self(found)
     }
 
+    /// Takes a packet apart whose properties follow `head` bytes, with the fixed header, and end it.
+    #[track_caller]
+    pub(crate) fn after(packet: &[u8], head: usize) -> (&[u8], Self) {
+        let (head, mut rest) = packet.split_at(head);
+        let properties = Self::take(&mut rest);
+        assert_eq!(rest, [], "bytes after the properties");
+        (head, properties)
+    }
+
     /// The values of a property.
     pub(crate) fn all(&self, id: u8) -> impl Iterator<Item = &[u8]> {
         self.0.iter().filter(move |(known, _)| *known == id).map(|(_, value)| &value[..])

@@ -10,6 +10,7 @@ mod c3_2_connack;
 mod c3_3_actions;
 mod c3_3_properties;
 mod c3_3_publish;
+mod c3_4_acks;
 mod c4_1_state;
 mod c4_3_qos;
 mod c4_4_delivery;
