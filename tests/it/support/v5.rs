@@ -89,13 +89,12 @@ impl Properties {
         Self(found)
     }
 
-    /// Takes a packet apart whose properties follow `head` bytes, with the fixed header, and end it.
+    /// Takes a block apart that has nothing after it.
     #[track_caller]
-    pub(crate) fn after(packet: &[u8], head: usize) -> (&[u8], Self) {
-        let (head, mut rest) = packet.split_at(head);
-        let properties = Self::take(&mut rest);
-        assert_eq!(rest, [], "bytes after the properties");
-        (head, properties)
+    pub(crate) fn within(mut block: &[u8]) -> Self {
+        let properties = Self::take(&mut block);
+        assert_eq!(block, [], "bytes after the properties");
+        properties
     }
 
     /// The values of a property.
