@@ -1,15 +1,41 @@
-//! paho-mqtt (Python) and MQTT.js (Node.js): each scenario of `tests/clients`, in each version of the protocol.
+//! paho-mqtt (Python) and MQTT.js (Node.js): each scenario of `tests/clients`, in each version of the protocol, and what
+//! 5.0 added.
 
-use crate::support::{Beside, Broker, Raw, mqttjs, paho};
+use crate::support::{Beside, Broker, Raw, node, python};
 use std::process::Command;
 
 const SCENARIOS: [&str; 9] =
     ["qos", "retained", "will", "persistent", "wildcards", "system", "large", "take_over", "pings"];
+/// What 5.0 added, as clients see it.
+const V5_SCENARIOS: [&str; 11] = [
+    "message_properties",
+    "request_and_response",
+    "subscription_options",
+    "shared",
+    "aliases",
+    "receive_maximum",
+    "maximum_packet_size",
+    "reason_codes",
+    "assigned_id",
+    "session_expiry",
+    "wills",
+];
 const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5"];
 
-fn all_scenarios(mut client: Command, version: &str) {
-    let broker = Broker::with("[sys]\ninterval_s = 1");
-    client.args([&broker.port().to_string(), version]).args(SCENARIOS);
+fn paho() -> Command {
+    python("paho_client.py")
+}
+
+fn mqttjs() -> Command {
+    node("mqttjs_client.cjs")
+}
+
+fn all_scenarios(client: Command, version: &str) {
+    run(client, &Broker::with("[sys]\ninterval_s = 1"), version, &SCENARIOS);
+}
+
+fn run(mut client: Command, broker: &Broker, version: &str, scenarios: &[&str]) {
+    client.args([&broker.port().to_string(), version]).args(scenarios);
     let output = client.output().expect("the client starts");
     assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -42,6 +68,20 @@ fn mqttjs_3_1_1() {
 #[test]
 fn mqttjs_5() {
     all_scenarios(mqttjs(), VERSIONS[2]);
+}
+
+#[test]
+fn paho_with_what_5_0_added() {
+    let broker = Broker::start();
+    run(python("paho_v5.py"), &broker, "5", &V5_SCENARIOS);
+    run(python("paho_v5.py"), &broker, "5", &["take_over_is_told"]);
+}
+
+#[test]
+fn mqttjs_with_what_5_0_added() {
+    let broker = Broker::start();
+    run(node("mqttjs_v5.cjs"), &broker, "5", &V5_SCENARIOS);
+    run(node("mqttjs_v5.cjs"), &broker, "5", &["refused"]);
 }
 
 /// Stops one client of each version, whose sockets stay open: their wills come once their keep-alive has passed.

@@ -30,17 +30,17 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-/// tests/clients/paho_client.py
-pub(crate) fn paho() -> Command {
+/// A script of tests/clients, with the packages of tests/clients/requirements.txt.
+pub(crate) fn python(name: &str) -> Command {
     let mut command = Command::new(installed("venv/bin/python3"));
-    command.arg(script("paho_client.py"));
+    command.arg(script(name));
     command
 }
 
-/// tests/clients/mqttjs_client.cjs
-pub(crate) fn mqttjs() -> Command {
+/// A script of tests/clients, with the packages of tests/clients/package.json.
+pub(crate) fn node(name: &str) -> Command {
     let mut command = program("node");
-    command.arg(script("mqttjs_client.cjs")).env("NODE_PATH", installed("node/node_modules"));
+    command.arg(script(name)).env("NODE_PATH", installed("node/node_modules"));
     command
 }
 
