@@ -1,6 +1,7 @@
 // What 5.0 added, with MQTT.js: mqttjs_v5.cjs PORT 5 SCENARIO... Exits with 0 when all is as it should be.
 'use strict'
 const assert = require('node:assert/strict')
+const { createHash, createHmac, pbkdf2Sync } = require('node:crypto')
 const { once } = require('node:events')
 const { Client: Plain, main, within } = require('./mqttjs_client.cjs')
 
@@ -23,6 +24,45 @@ class Client extends Plain {
 
   leaveWith (options) {
     return within(this.mqtt.endAsync(false, options), 'the end')
+  }
+}
+
+// The client's side of SCRAM-SHA-256 [RFC 5802, RFC 7677], one exchange.
+class Scram {
+  constructor (user, password, nonce) {
+    this.password = password
+    this.nonce = nonce
+    this.bare = `n=${user},r=${nonce}`
+    this.first = Buffer.from(`n,,${this.bare}`)
+  }
+
+  // The answer to the server's first message.
+  final (serverFirst) {
+    const [, nonce, salt, iterations] = /^r=([^,]+),s=([^,]+),i=(\d+)$/.exec(serverFirst)
+    assert.ok(nonce.startsWith(this.nonce) && nonce.length > this.nonce.length)
+    const hmac = (key, text) => createHmac('sha256', key).update(text).digest()
+    const salted = pbkdf2Sync(this.password, Buffer.from(salt, 'base64'), Number(iterations), 32, 'sha256')
+    const clientKey = hmac(salted, 'Client Key')
+    const withoutProof = `c=biws,r=${nonce}`
+    const messages = `${this.bare},${serverFirst},${withoutProof}`
+    const signature = hmac(createHash('sha256').update(clientKey).digest(), messages)
+    const proof = clientKey.map((byte, at) => byte ^ signature[at])
+    this.serverFinal = `v=${hmac(hmac(salted, 'Server Key'), messages).toString('base64')}`
+    return Buffer.from(`${withoutProof},p=${proof.toString('base64')}`)
+  }
+}
+
+const METHOD = 'SCRAM-SHA-256'
+
+function authPacket (reasonCode, authenticationData) {
+  return { cmd: 'auth', reasonCode, properties: { authenticationMethod: METHOD, authenticationData } }
+}
+
+// Lets a client answer what the server asks, in the exchange that is under way.
+function answering (mqtt, exchange) {
+  mqtt.handleAuth = ({ reasonCode, properties }, done) => {
+    if (reasonCode !== 0x18) return done()
+    done(null, authPacket(0x18, exchange.final(properties.authenticationData.toString())))
   }
 }
 
@@ -190,6 +230,41 @@ const scenarios = {
   async refused () {
     const refused = Client.connect('c', { properties: { authenticationMethod: 'made-up' }, prepare: mqtt => mqtt.once('error', () => {}) })
     await assert.rejects(refused, { code: 0x8c })
+  },
+
+  // The broker knows `user` with the password `pencil`.
+  async scram () {
+    const connect = (name, user, password) => {
+      const exchange = new Scram(user, password, `nonce-of-${name}`)
+      const properties = { authenticationMethod: METHOD, authenticationData: exchange.first }
+      const prepare = mqtt => answering(mqtt.once('error', () => {}), exchange)
+      return Client.connect(name, { properties, prepare }).then(client => [client, exchange])
+    }
+    const [client, exchange] = await connect('right', 'user', 'pencil')
+    // The server has shown that it knows the password as well.
+    assert.equal(client.connack.properties.authenticationData.toString(), exchange.serverFinal)
+    await client.subscribe('s', 1)
+    await client.publish('s', 'allowed', 1)
+    await client.expect('s', 'allowed', 1)
+
+    const again = new Scram('user', 'pencil', 'another nonce')
+    answering(client.mqtt, again)
+    const confirmed = within(new Promise(resolve => {
+      client.mqtt.on('packetreceive', packet => { if (packet.cmd === 'auth' && packet.reasonCode === 0) resolve(packet) })
+    }), 'the end of re-authentication')
+    client.mqtt._sendPacket(authPacket(0x19, again.first))
+    assert.equal((await confirmed).properties.authenticationData.toString(), again.serverFinal)
+    await client.publish('s', 'still allowed', 1)
+    await client.expect('s', 'still allowed', 1)
+
+    await assert.rejects(connect('wrong', 'user', 'pen'), { code: 0x87 })
+    await assert.rejects(connect('unknown', 'nobody', 'pencil'), { code: 0x87 })
+
+    const told = once(client.mqtt, 'disconnect')
+    const wrong = new Scram('user', 'pen', 'a third nonce')
+    answering(client.mqtt, wrong)
+    client.mqtt._sendPacket(authPacket(0x19, wrong.first))
+    assert.equal((await within(told, 'the reason'))[0].reasonCode, 0x87)
   },
 
   async assigned_id () {

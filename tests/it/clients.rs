@@ -84,6 +84,17 @@ fn mqttjs_with_what_5_0_added() {
     run(node("mqttjs_v5.cjs"), &broker, "5", &["refused"]);
 }
 
+/// The example of RFC 7677: `user` with the password `pencil`.
+const USER: &str = "[[user]]
+name = \"user\"
+scram_sha_256 = \"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\"\n";
+
+#[test]
+fn mqttjs_authenticates_and_re_authenticates_with_scram() {
+    run(node("mqttjs_v5.cjs"), &Broker::with(USER), "5", &["scram"]);
+}
+
 /// Stops one client of each version, whose sockets stay open: their wills come once their keep-alive has passed.
 fn falls_silent(client: fn() -> Command) {
     let broker = Broker::start();
