@@ -1,7 +1,7 @@
-//! paho-mqtt (Python) and MQTT.js (Node.js): each scenario of `tests/clients`, in each version of the protocol, and what
-//! 5.0 added.
+//! paho-mqtt (Python), MQTT.js (Node.js) and Paho's C client: each scenario of `tests/clients`, in each version of the
+//! protocol, and what 5.0 added.
 
-use crate::support::{Beside, Broker, Raw, node, python};
+use crate::support::{Beside, Broker, Compiled, Raw, node, python};
 use std::process::Command;
 
 const SCENARIOS: [&str; 9] =
@@ -82,6 +82,32 @@ fn mqttjs_with_what_5_0_added() {
     let broker = Broker::start();
     run(node("mqttjs_v5.cjs"), &broker, "5", &V5_SCENARIOS);
     run(node("mqttjs_v5.cjs"), &broker, "5", &["refused"]);
+}
+
+fn paho_c() -> Compiled {
+    Compiled::new("paho_c", "paho-mqtt3c")
+}
+
+#[test]
+fn the_c_client_in_every_version() {
+    let (client, broker) = (paho_c(), Broker::start());
+    for version in VERSIONS {
+        run(client.command(), &broker, version, &["qos", "retained", "will", "persistent", "large"]);
+    }
+}
+
+#[test]
+fn the_c_client_with_what_5_0_added() {
+    let scenarios = [
+        "message_properties",
+        "subscription_options",
+        "shared",
+        "aliases",
+        "maximum_packet_size",
+        "reason_codes",
+        "goodbyes",
+    ];
+    run(paho_c().command(), &Broker::start(), "5", &scenarios);
 }
 
 /// The example of RFC 7677: `user` with the password `pencil`.
