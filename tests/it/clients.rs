@@ -1,5 +1,5 @@
-//! paho-mqtt (Python), MQTT.js (Node.js) and Paho's C client: each scenario of `tests/clients`, in each version of the
-//! protocol, and what 5.0 added.
+//! paho-mqtt and gmqtt (Python), MQTT.js (Node.js) and Paho's C client: each scenario of `tests/clients`, in each version
+//! of the protocol, and what 5.0 added.
 
 use crate::support::{Beside, Broker, Compiled, Raw, node, python};
 use std::process::Command;
@@ -82,6 +82,31 @@ fn mqttjs_with_what_5_0_added() {
     let broker = Broker::start();
     run(node("mqttjs_v5.cjs"), &broker, "5", &V5_SCENARIOS);
     run(node("mqttjs_v5.cjs"), &broker, "5", &["refused"]);
+}
+
+fn gmqtt(version: &str, scenarios: &[&str]) {
+    run(python("gmqtt_client.py"), &Broker::start(), version, scenarios);
+}
+
+#[test]
+fn gmqtt_3_1_1() {
+    gmqtt("3.1.1", &["qos", "retained", "will", "persistent"]);
+}
+
+#[test]
+fn gmqtt_5() {
+    gmqtt("5", &["qos", "retained", "will", "persistent"]);
+    let added = [
+        "message_properties",
+        "subscription_options",
+        "shared",
+        "aliases",
+        "receive_maximum",
+        "reason_codes",
+        "session_expiry",
+        "wills",
+    ];
+    gmqtt("5", &added);
 }
 
 fn paho_c() -> Compiled {
