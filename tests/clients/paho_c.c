@@ -608,7 +608,7 @@ static void run_maximum_packet_size(const char *unused)
 static void run_reason_codes(const char *unused)
 {
 	struct client *client = connected("c"), *other = connected("same");
-	MQTTSubscribe_options options = MQTTSubscribe_options_initializer;
+	MQTTProperties properties = MQTTProperties_initializer;
 	(void)unused;
 	EQUAL(acknowledgement(client, "nobody/wants/this"), MQTTREASONCODE_NO_MATCHING_SUBSCRIBERS);
 	subscribe(client, "wanted", 0);
@@ -619,9 +619,10 @@ static void run_reason_codes(const char *unused)
 	EQUAL(subscribe_with(client, "a/#/b", 1, NULL, 0), MQTTREASONCODE_TOPIC_FILTER_INVALID);
 	connected("same");
 	EQUAL(goodbye(other), MQTTREASONCODE_SESSION_TAKEN_OVER);
-	options.noLocal = 1;
-	subscribe_with(client, "$share/workers/x", 1, &options, 0);
-	EQUAL(goodbye(client), MQTTREASONCODE_PROTOCOL_ERROR);
+	add_number(&properties, MQTTPROPERTY_CODE_TOPIC_ALIAS, 65535);
+	send_bytes(client, "beyond/the/maximum", "x", 1, 0, false, &properties);
+	MQTTProperties_free(&properties);
+	EQUAL(goodbye(client), MQTTREASONCODE_TOPIC_ALIAS_INVALID);
 }
 
 static void run_goodbyes(const char *unused)
