@@ -152,7 +152,7 @@ fn part(version: &str, module: &str, faults: &mut Vec<String>) -> (String, Strin
                 format!("not seen from outside: {reason}")
             }
             (None, true) if statement.binds_servers() => {
-                faults.push(format!("{version}: {} has neither a test nor a reason why not", statement.id));
+                faults.push(format!("{version}: {} has neither a test nor a reason", statement.id));
                 continue;
             }
             (None, true) => "binds only clients".to_owned(),
