@@ -200,7 +200,7 @@ fn mqtt_3_1_2_25_a_message_too_large_for_a_client_counts_as_delivered() {
 
 /// The topic aliases that a client with these properties is sent, for messages to 6 topics, each three times. Shows
 /// that each alias is introduced with its topic and stands for it.
-fn aliases(broker: &Broker, id: &str, properties: &[u8]) -> BTreeSet<u32> {
+pub(super) fn aliases(broker: &Broker, id: &str, properties: &[u8]) -> BTreeSet<u32> {
     let mut client = with(broker, id, properties);
     client.subscribe_v5("topic/#", 0);
     let mut publisher = broker.v5("publisher");
