@@ -3,6 +3,7 @@
 mod c1_5_data;
 mod c2_format;
 mod c3_10_unsubscribe;
+mod c3_14_disconnect;
 mod c3_1_connect;
 mod c3_1_payload;
 mod c3_1_properties;
@@ -13,6 +14,7 @@ mod c3_3_properties;
 mod c3_3_publish;
 mod c3_4_acks;
 mod c3_8_subscribe;
+mod c4_12_auth;
 mod c4_1_state;
 mod c4_3_qos;
 mod c4_4_delivery;
