@@ -229,9 +229,12 @@ fn options_and_lifetimes_of_5_0() {
 
     // DISCONNECT may shorten what CONNECT asked for: soon what is sent is for nobody.
     let ends = properties("disconnect", &[&["session-expiry-interval", "0"]]);
-    run("mosquitto_sub", &[&session[..], &["-E"], &ends].concat());
+    run(
+        "mosquitto_sub",
+        &[&["-i", "brief", "-c", "-q", "1", "-t", "brief", "-x", "100", "-E"], &ends[..]].concat(),
+    );
     until("the session has ended", || {
-        run("mosquitto_pub", &["-t", "kept", "-q", "1", "-m", "x", "-d"]).contains("RC:16")
+        run("mosquitto_pub", &["-t", "brief", "-q", "1", "-m", "x", "-d"]).contains("RC:16")
     });
 
     // An alias, and after it nothing else: the topic is sent once.
