@@ -4,6 +4,7 @@ mod broker;
 mod bytes;
 mod programs;
 mod raw;
+mod scram;
 mod v5;
 
 pub(crate) use broker::Broker;
@@ -13,6 +14,7 @@ pub(crate) use bytes::{
 };
 pub(crate) use programs::{Beside, Compiled, node, python};
 pub(crate) use raw::Raw;
+pub(crate) use scram::{Scram, user};
 pub(crate) use v5::{Answer, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
 
 use std::io::{BufRead, BufReader, Read};

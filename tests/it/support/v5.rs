@@ -89,6 +89,14 @@ impl Properties {
         Self(found)
     }
 
+    /// Takes a block apart that has nothing after it.
+    #[track_caller]
+    pub(crate) fn within(mut block: &[u8]) -> Self {
+        let properties = Self::take(&mut block);
+        assert_eq!(block, [], "bytes after the properties");
+        properties
+    }
+
     /// The values of a property.
     pub(crate) fn all(&self, id: u8) -> impl Iterator<Item = &[u8]> {
         self.0.iter().filter(move |(known, _)| *known == id).map(|(_, value)| &value[..])
