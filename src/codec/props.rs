@@ -80,6 +80,12 @@ macro_rules! read {
     ($reader:ident, Text) => {
         $reader.text()?
     };
+    ($reader:ident, NoWildcards) => {
+        match $reader.text()? {
+            text if memchr::memchr2(b'+', b'#', text.as_bytes()).is_none() => text,
+            _ => return Ok(None),
+        }
+    };
     ($reader:ident, Binary) => {
         $reader.binary()?
     };
@@ -113,6 +119,9 @@ macro_rules! write {
     ($out:ident, $value:ident, Text) => {
         put_binary($out, $value.as_bytes())
     };
+    ($out:ident, $value:ident, NoWildcards) => {
+        put_binary($out, $value.as_bytes())
+    };
     ($out:ident, $value:ident, Binary) => {
         put_binary($out, $value)
     };
@@ -131,6 +140,7 @@ macro_rules! rust_type {
     (NonZero32) => { NonZeroU32 };
     (NonZeroVar) => { u32 };
     (Text) => { &'a str };
+    (NoWildcards) => { &'a str };
     (Binary) => { &'a [u8] };
     (Pair) => { (&'a str, &'a str) };
 }
@@ -195,8 +205,8 @@ properties! {
     MessageExpiryInterval message_expiry_interval = 0x02 U32 in [Publish, Will];
     /// The payload's type, in the application's terms.
     ContentType content_type = 0x03 Text in [Publish, Will];
-    /// Where to answer.
-    ResponseTopic response_topic = 0x08 Text in [Publish, Will];
+    /// Where to answer. [MQTT-3.3.2-14]
+    ResponseTopic response_topic = 0x08 NoWildcards in [Publish, Will];
     /// What the answer belongs to.
     CorrelationData correlation_data = 0x09 Binary in [Publish, Will];
     /// Which subscription: its number.

@@ -47,6 +47,7 @@ impl Source {
             return block;
         }
         let (text, blob) = (self.texts[0].clone(), self.blobs[0].clone());
+        let topic = text.replace(['+', '#'], "");
         let number = u32::try_from(self.rng.below(1 << 28)).unwrap().max(1);
         let small = std::num::NonZeroU16::new(u16::try_from(number % 65_535 + 1).unwrap_or(1)).unwrap();
         let mut candidates =
@@ -57,7 +58,7 @@ impl Source {
                     Property::PayloadFormatIndicator(true),
                     Property::MessageExpiryInterval(number),
                     Property::ContentType(&text),
-                    Property::ResponseTopic(&text),
+                    Property::ResponseTopic(&topic),
                     Property::CorrelationData(&blob),
                 ]);
                 candidates.push(match packet {

@@ -9,7 +9,7 @@ use crate::codec::{
     Version, split,
 };
 use crate::sasl::{Authenticated, Exchange, SCRAM_SHA_256, nonce};
-use crate::session::connect::{ClientId, Proof, Refusal};
+use crate::session::connect::{ClientId, Proof, Refusal, packet_bytes_max};
 use crate::session::{Proved, Session, Violation};
 use crate::types::{ConnKey, HashSeed, Map, Now, SessionKey};
 use bytes::BytesMut;
@@ -85,17 +85,21 @@ impl Engine {
                 return self.refuse(conn, connect, client, Refusal::new(ReasonCode::NotAuthorized, &why), fx);
             }
         };
+        self.response.clear();
+        let properties = said(&challenge);
+        let auth =
+            Auth { reason: ReasonCode::ContinueAuthentication, properties: properties.as_properties() };
+        Packet::Auth(auth).encode(Version::V5, &mut self.response);
+        if self.response.len() > packet_bytes_max(connect) as usize {
+            let why = "AUTH is larger than the client's Maximum Packet Size [MQTT-3.1.2-24]";
+            return self.refuse(conn, connect, client, Refusal::new(ReasonCode::PacketTooLarge, why), fx);
+        }
         let mut kept = BytesMut::new();
         Packet::Connect(*connect).encode(Version::V5, &mut kept);
         let ClientId { text, assigned } = client;
         let login = Login { conn, connect: kept, client_id: text.into(), assigned, exchange };
         self.logins.by_slot.insert(conn.slot, login);
         self.logins.deadlines.push_back((now + self.setup.limits.connect_timeout, conn));
-        self.response.clear();
-        let properties = said(&challenge);
-        let auth =
-            Auth { reason: ReasonCode::ContinueAuthentication, properties: properties.as_properties() };
-        Packet::Auth(auth).encode(Version::V5, &mut self.response);
         fx.send(conn, &self.response);
     }
 

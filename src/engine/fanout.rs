@@ -129,25 +129,23 @@ impl Engine {
                 delivering.deliver(session, publication, &target, matches.subscription_ids(&target), fx);
             }
         }
-        if !forward {
-            return Reach::Nobody;
-        }
-        if !matches.groups.is_empty() {
+        if forward && !matches.groups.is_empty() {
             let publisher = publisher_of(&self.sessions, publication, self.setup.seed);
             let mut sharing = sharing!(self);
             for &group in &matches.groups {
                 delivering.share(&mut sharing, publication, group, publisher, fx);
             }
         }
-        for peer in matches.peers.iter() {
-            delivering.counters.forwarded += 1;
-            fx.peer(peer, PeerMessage::Publish(Message::clone(publication.message())));
-        }
-        match delivering.refused {
-            _ if matches.is_empty() => Reach::Nobody,
-            refused if refused == matches.locals.len() + matches.groups.len() && matches.peers.is_empty() => {
-                Reach::Refused
+        if forward && !matches.peers.is_empty() {
+            for peer in matches.peers.iter() {
+                delivering.counters.forwarded += 1;
+                fx.peer(peer, PeerMessage::Publish(Message::clone(publication.message())));
             }
+            return Reach::Somebody;
+        }
+        match (delivering.refused, matches.locals.len() + matches.groups.len()) {
+            (_, 0) => Reach::Nobody,
+            (refused, subscribers) if refused == subscribers => Reach::Refused,
             _ => Reach::Somebody,
         }
     }

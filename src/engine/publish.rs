@@ -4,11 +4,12 @@ use super::fanout::Reach;
 use super::retain::Retained;
 use super::{Effects, Engine};
 use crate::codec::{Publish, ReasonCode};
-use crate::session::{AckKind, Session, Violation};
+use crate::session::{AckKind, AliasesIn, Session, Violation};
 use crate::topic::TopicName;
-use crate::types::{Delivery, Message, Now, PacketId, QoS, SessionKey, ShardId, Span};
+use crate::types::{ConnKey, Delivery, Message, Now, PacketId, QoS, SessionKey, ShardId, Span};
 use bytes::{Bytes, BytesMut};
 use std::cell::OnceCell;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 /// Topics below this are the broker's own.
@@ -77,78 +78,17 @@ impl Engine {
         shared: Option<&Bytes>,
         fx: &mut impl Effects,
     ) -> Result<(), Violation> {
-        let expiry = self.checked(publish)?;
-        if publish.topic.is_empty() || publish.properties.topic_alias().is_some() {
-            return self.aliased(now, key, publish, expiry, shared, fx);
-        }
-        let topic = self.topic_name(publish.topic)?;
-        self.publish_to(now, key, topic, publish, expiry, shared, fx)
-    }
-
-    /// What the codec leaves to us to check; the Message Expiry Interval.
-    fn checked(&self, publish: &Publish<'_>) -> Result<Option<Span>, Violation> {
-        let features = &self.setup.features;
-        if publish.qos > features.qos_max {
-            return Err(Violation::QosNotSupported);
-        }
-        if publish.retain && !features.retain {
-            return Err(Violation::RetainNotSupported);
-        }
-        if publish.properties.is_empty() {
-            return Ok(None);
-        }
-        if publish.properties.subscription_identifiers().next().is_some() {
-            return Err(Violation::SubscriptionIdentifier);
-        }
-        Ok(publish.properties.message_expiry_interval().map(|s| Span::from_secs(u64::from(s))))
-    }
-
-    fn topic_name<'a>(&self, text: &'a str) -> Result<TopicName<'a>, Violation> {
-        TopicName::parse(text, self.setup.limits.topic_levels_max).map_err(Violation::TopicName)
-    }
-
-    /// A message with a Topic Alias, or without any topic.
-    #[cold]
-    fn aliased(
-        &mut self,
-        now: Now,
-        key: SessionKey,
-        publish: &Publish<'_>,
-        expiry: Option<Span>,
-        shared: Option<&Bytes>,
-        fx: &mut impl Effects,
-    ) -> Result<(), Violation> {
-        let alias = publish.properties.topic_alias().ok_or(Violation::NoTopic)?;
-        if alias.get() > self.setup.features.topic_alias_max {
-            return Err(Violation::TopicAlias);
-        }
-        let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) else { return Ok(()) };
+        let (expiry, alias) = self.checked(publish)?;
         // The message borrows its topic from the table while it is delivered.
-        let (conn, mut aliases) = (link.conn, link.aliases_in.take().unwrap_or_default());
-        if !publish.topic.is_empty() {
-            aliases.set(alias, self.topic_name(publish.topic)?);
-        }
-        let topic = aliases.topic(alias).ok_or(Violation::UnknownAlias)?;
-        let published = self.publish_to(now, key, topic, publish, expiry, shared, fx);
-        let link = self.sessions.get_mut(key).and_then(Session::link_mut);
-        if let Some(link) = link.filter(|link| link.conn == conn) {
-            link.aliases_in = Some(aliases);
-        }
-        published
-    }
-
-    #[inline]
-    #[expect(clippy::too_many_arguments, reason = "what PUBLISH says, and what was found out about it")]
-    fn publish_to(
-        &mut self,
-        now: Now,
-        key: SessionKey,
-        topic: TopicName<'_>,
-        publish: &Publish<'_>,
-        expiry: Option<Span>,
-        shared: Option<&Bytes>,
-        fx: &mut impl Effects,
-    ) -> Result<(), Violation> {
+        let aliases;
+        let topic = if alias.is_none() && !publish.topic.is_empty() {
+            aliases = None;
+            self.topic_name(publish.topic)?
+        } else {
+            aliases = self.take_aliases(key, alias, publish)?;
+            let topic = aliases.as_ref().zip(alias).and_then(|((_, known), alias)| known.topic(alias));
+            topic.ok_or(Violation::UnknownAlias)?
+        };
         self.counters.publish_in[publish.qos as usize] += 1;
         let mut forward = BytesMut::new();
         let properties = publish.properties.forward_raw().unwrap_or_else(|| {
@@ -175,7 +115,66 @@ impl Engine {
                 self.route_from_client(now, &publication, fx);
             }
         }
+        if let Some((conn, aliases)) = aliases {
+            self.put_aliases(key, conn, aliases);
+        }
         Ok(())
+    }
+
+    /// What the codec leaves to us to check; the Message Expiry Interval and the Topic Alias.
+    #[inline]
+    fn checked(&self, publish: &Publish<'_>) -> Result<(Option<Span>, Option<NonZeroU16>), Violation> {
+        let features = &self.setup.features;
+        if publish.qos > features.qos_max {
+            return Err(Violation::QosNotSupported);
+        }
+        if publish.retain && !features.retain {
+            return Err(Violation::RetainNotSupported);
+        }
+        if publish.properties.is_empty() {
+            return Ok((None, None));
+        }
+        if publish.properties.subscription_identifiers().next().is_some() {
+            return Err(Violation::SubscriptionIdentifier);
+        }
+        let expiry = publish.properties.message_expiry_interval();
+        Ok((expiry.map(|s| Span::from_secs(u64::from(s))), publish.properties.topic_alias()))
+    }
+
+    fn topic_name<'a>(&self, text: &'a str) -> Result<TopicName<'a>, Violation> {
+        TopicName::parse(text, self.setup.limits.topic_levels_max).map_err(Violation::TopicName)
+    }
+
+    /// A message with a Topic Alias, or without any topic: the client's aliases, with this one set if it is to be.
+    #[cold]
+    fn take_aliases(
+        &mut self,
+        key: SessionKey,
+        alias: Option<NonZeroU16>,
+        publish: &Publish<'_>,
+    ) -> Result<Option<(ConnKey, Box<AliasesIn>)>, Violation> {
+        let alias = alias.ok_or(Violation::NoTopic)?;
+        if alias.get() > self.setup.features.topic_alias_max {
+            return Err(Violation::TopicAlias);
+        }
+        let topic = match publish.topic {
+            "" => None,
+            text => Some(self.topic_name(text)?),
+        };
+        let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) else { return Ok(None) };
+        let mut aliases = link.aliases_in.take().unwrap_or_default();
+        if let Some(topic) = topic {
+            aliases.set(alias, topic);
+        }
+        Ok(Some((link.conn, aliases)))
+    }
+
+    #[cold]
+    fn put_aliases(&mut self, key: SessionKey, conn: ConnKey, aliases: Box<AliasesIn>) {
+        let link = self.sessions.get_mut(key).and_then(Session::link_mut);
+        if let Some(link) = link.filter(|link| link.conn == conn) {
+            link.aliases_in = Some(aliases);
+        }
     }
 
     /// QoS 2: the first PUBLISH with an id is the message, repetitions until PUBREL are not. [MQTT-4.3.3-10]

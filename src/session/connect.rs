@@ -141,7 +141,7 @@ fn keep_alive_s(connect: &Connect<'_>, limits: &Limits) -> u16 {
 }
 
 /// The largest packet that the client takes. [MQTT-3.1.2-24]
-fn packet_bytes_max(connect: &Connect<'_>) -> u32 {
+pub fn packet_bytes_max(connect: &Connect<'_>) -> u32 {
     connect.properties.maximum_packet_size().map_or(u32::MAX, NonZeroU32::get)
 }
 
@@ -269,23 +269,25 @@ impl<'a> Refusal<'a> {
 /// Writes the CONNACK that refuses a client, in the words of its protocol version and as many as it wants. Nothing where
 /// its version has no word for the reason.
 pub fn refuse(connect: &Connect<'_>, refusal: Refusal<'_>, out: &mut BytesMut) {
-    let version = connect.version;
-    let mut properties = PropertiesBuf::default();
-    if let Some(reference) = refusal.reference {
-        properties.push(Property::ServerReference(reference));
+    let mut reference = PropertiesBuf::default();
+    if let Some(server) = refusal.reference {
+        reference.push(Property::ServerReference(server));
     }
-    let start = out.len();
-    if connect.properties.request_problem_information() != Some(false) {
-        let mut explained = properties.clone();
+    let wants_reasons = connect.properties.request_problem_information() != Some(false);
+    let explained = wants_reasons.then(|| {
+        let mut explained = reference.clone();
         explained.push(Property::ReasonString(refusal.why));
-        write_refusal(version, refusal.reason, explained.as_properties(), out);
-        // [MQTT-3.2.2-19]
+        explained
+    });
+    let start = out.len();
+    // What the client does not take is left out, and at last the packet itself. [MQTT-3.1.2-24], [MQTT-3.2.2-19]
+    for properties in [explained, Some(reference), Some(PropertiesBuf::default())].into_iter().flatten() {
+        write_refusal(connect.version, refusal.reason, properties.as_properties(), out);
         if out.len() - start <= packet_bytes_max(connect) as usize {
             return;
         }
         out.truncate(start);
     }
-    write_refusal(version, refusal.reason, properties.as_properties(), out);
 }
 
 /// Writes the CONNACK for a CONNECT that cannot be read, or nothing where its client would not understand it: 5.0 has a

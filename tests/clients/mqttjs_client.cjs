@@ -17,8 +17,9 @@ function within (promise, what) {
 }
 
 class Client {
-  static async connect (name, { clean = true, will, keepalive = 60, reconnectPeriod = 0 } = {}) {
-    const client = new Client()
+  // `properties` are those of CONNECT in 5.0; `more` are options of MQTT.js, `prepare` gets it before it connects.
+  static async connect (name, { clean = true, will, keepalive = 60, reconnectPeriod = 0, properties = {}, more = {}, prepare = () => {} } = {}) {
+    const client = new this()
     client.messages = []
     client.waiting = []
     client.mqtt = mqtt.connect({
@@ -31,14 +32,17 @@ class Client {
       will,
       keepalive,
       reconnectPeriod,
-      properties: v5 && !clean ? { sessionExpiryInterval: 100 } : undefined
+      properties: v5 ? { ...(clean ? {} : { sessionExpiryInterval: 100 }), ...properties } : undefined,
+      ...more
     })
     client.mqtt.on('message', (topic, payload, packet) => {
-      client.messages.push([topic, payload.toString(), packet.qos, packet.retain])
+      client.messages.push([topic, payload.toString(), packet.qos, packet.retain, packet.properties])
       client.waiting.shift()?.()
     })
+    prepare(client.mqtt)
     const [connack] = await within(once(client.mqtt, 'connect'), 'connect')
     client.sessionPresent = connack.sessionPresent
+    client.connack = connack
     return client
   }
 
@@ -58,7 +62,8 @@ class Client {
 
   async expect (topic, payload, qos, retain = false) {
     const got = await this.next(`${topic} ${payload.slice(0, 20)}`)
-    assert.deepEqual(got, [topic, payload, qos, retain])
+    assert.deepEqual(got.slice(0, 4), [topic, payload, qos, retain])
+    return got[4]
   }
 
   leave () {
@@ -202,16 +207,20 @@ const scenarios = {
   }
 }
 
-// A scenario is a name, or name=argument.
-async function main () {
-  for (const word of words) {
-    const [name, ...args] = word.split('=')
-    running = name
-    await scenarios[name](...args)
+// Runs the scenarios that the command line names. One is a name, or name=argument.
+async function main (scenarios) {
+  try {
+    for (const word of words) {
+      const [name, ...args] = word.split('=')
+      running = name
+      await scenarios[name](...args)
+    }
+    process.exit(0)
+  } catch (error) {
+    console.error(`${running}:`, error)
+    process.exit(1)
   }
 }
 
-main().then(() => process.exit(0), error => {
-  console.error(`${running}:`, error)
-  process.exit(1)
-})
+module.exports = { Client, main, within }
+if (require.main === module) main(scenarios)

@@ -16,19 +16,29 @@ PATIENCE = 30
 running = ""
 
 
-class Client:
-    """A client whose messages and events can be waited for."""
+def properties(kind, **values):
+    """5.0's properties for one type of packet."""
+    made = Properties(kind)
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
 
-    def __init__(self, name, clean=True, will=None, keep_alive=60):
+
+class Client:
+    """A client whose messages and events can be waited for. Expects to be accepted; 5.0's properties of CONNECT are a dict."""
+
+    def __init__(self, name, clean=True, will=None, keep_alive=60, manual_ack=False, connect=None):
         v5 = PROTOCOL == mqtt.MQTTv5
         arguments = {} if v5 else {"clean_session": clean}
         name = f"paho-{VERSION}-{running}-{name}"
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=PROTOCOL, **arguments)
+        self.client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=name, protocol=PROTOCOL, manual_ack=manual_ack, **arguments
+        )
         self.messages, self.granted, self.connected, self.gone = (queue.Queue() for _ in range(4))
         self.pongs = queue.Queue()
         self.client.on_message = lambda client, data, message: self.messages.put(message)
         self.client.on_subscribe = lambda client, data, mid, codes, properties: self.granted.put(codes)
-        self.client.on_connect = lambda client, data, flags, code, properties: self.connected.put((flags, code))
+        self.client.on_connect = lambda client, data, *answer: self.connected.put(answer)
         self.client.on_disconnect = lambda client, data, flags, code, properties: self.gone.put(code)
         # A log line is all that tells of it.
         self.client.on_log = lambda client, data, level, line: self.pongs.put(line) if "PINGRESP" in line else None
@@ -37,12 +47,11 @@ class Client:
         options = {}
         if v5:
             options["clean_start"] = clean
-            if not clean:
-                options["properties"] = Properties(PacketTypes.CONNECT)
-                options["properties"].SessionExpiryInterval = 100
+            kept = {} if clean else {"SessionExpiryInterval": 100}
+            options["properties"] = properties(PacketTypes.CONNECT, **{**kept, **(connect or {})})
         self.client.connect("127.0.0.1", PORT, keepalive=keep_alive, **options)
         self.client.loop_start()
-        flags, code = self.connected.get(timeout=PATIENCE)
+        flags, code, self.server = self.connected.get(timeout=PATIENCE)
         assert not code.is_failure, code
         self.session_present = flags.session_present
 
@@ -195,7 +204,13 @@ def relay(hop):
     client.leave()
 
 
-# A scenario is a name, or name=argument.
-for scenario in SCENARIOS:
-    running, *arguments = scenario.split("=")
-    globals()[running](*arguments)
+def main(scenarios):
+    """Runs the scenarios that the command line names. One is a name, or name=argument."""
+    global running
+    for scenario in SCENARIOS:
+        running, *arguments = scenario.split("=")
+        scenarios[running](*arguments)
+
+
+if __name__ == "__main__":
+    main(globals())

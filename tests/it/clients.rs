@@ -1,15 +1,41 @@
-//! paho-mqtt (Python) and MQTT.js (Node.js): each scenario of `tests/clients`, in each version of the protocol.
+//! paho-mqtt and gmqtt (Python), MQTT.js (Node.js) and Paho's C client: each scenario of `tests/clients`, in each version
+//! of the protocol, and what 5.0 added.
 
-use crate::support::{Beside, Broker, Raw, mqttjs, paho};
+use crate::support::{Beside, Broker, Compiled, Raw, node, python};
 use std::process::Command;
 
 const SCENARIOS: [&str; 9] =
     ["qos", "retained", "will", "persistent", "wildcards", "system", "large", "take_over", "pings"];
+/// What 5.0 added, as clients see it.
+const V5_SCENARIOS: [&str; 11] = [
+    "message_properties",
+    "request_and_response",
+    "subscription_options",
+    "shared",
+    "aliases",
+    "receive_maximum",
+    "maximum_packet_size",
+    "reason_codes",
+    "assigned_id",
+    "session_expiry",
+    "wills",
+];
 const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5"];
 
-fn all_scenarios(mut client: Command, version: &str) {
-    let broker = Broker::with("[sys]\ninterval_s = 1");
-    client.args([&broker.port().to_string(), version]).args(SCENARIOS);
+fn paho() -> Command {
+    python("paho_client.py")
+}
+
+fn mqttjs() -> Command {
+    node("mqttjs_client.cjs")
+}
+
+fn all_scenarios(client: Command, version: &str) {
+    run(client, &Broker::with("[sys]\ninterval_s = 1"), version, &SCENARIOS);
+}
+
+fn run(mut client: Command, broker: &Broker, version: &str, scenarios: &[&str]) {
+    client.args([&broker.port().to_string(), version]).args(scenarios);
     let output = client.output().expect("the client starts");
     assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
 }
@@ -42,6 +68,82 @@ fn mqttjs_3_1_1() {
 #[test]
 fn mqttjs_5() {
     all_scenarios(mqttjs(), VERSIONS[2]);
+}
+
+#[test]
+fn paho_with_what_5_0_added() {
+    let broker = Broker::start();
+    run(python("paho_v5.py"), &broker, "5", &V5_SCENARIOS);
+    run(python("paho_v5.py"), &broker, "5", &["take_over_is_told"]);
+}
+
+#[test]
+fn mqttjs_with_what_5_0_added() {
+    let broker = Broker::start();
+    run(node("mqttjs_v5.cjs"), &broker, "5", &V5_SCENARIOS);
+    run(node("mqttjs_v5.cjs"), &broker, "5", &["refused"]);
+}
+
+fn gmqtt(version: &str, scenarios: &[&str]) {
+    run(python("gmqtt_client.py"), &Broker::start(), version, scenarios);
+}
+
+#[test]
+fn gmqtt_3_1_1() {
+    gmqtt("3.1.1", &["qos", "retained", "will", "persistent"]);
+}
+
+#[test]
+fn gmqtt_5() {
+    gmqtt("5", &["qos", "retained", "will", "persistent"]);
+    let added = [
+        "message_properties",
+        "subscription_options",
+        "shared",
+        "aliases",
+        "receive_maximum",
+        "reason_codes",
+        "session_expiry",
+        "wills",
+    ];
+    gmqtt("5", &added);
+}
+
+fn paho_c() -> Compiled {
+    Compiled::new("paho_c", "paho-mqtt3c")
+}
+
+#[test]
+fn the_c_client_in_every_version() {
+    let (client, broker) = (paho_c(), Broker::start());
+    for version in VERSIONS {
+        run(client.command(), &broker, version, &["qos", "retained", "will", "persistent", "large"]);
+    }
+}
+
+#[test]
+fn the_c_client_with_what_5_0_added() {
+    let scenarios = [
+        "message_properties",
+        "subscription_options",
+        "shared",
+        "aliases",
+        "maximum_packet_size",
+        "reason_codes",
+        "goodbyes",
+    ];
+    run(paho_c().command(), &Broker::start(), "5", &scenarios);
+}
+
+/// The example of RFC 7677: `user` with the password `pencil`.
+const USER: &str = "[[user]]
+name = \"user\"
+scram_sha_256 = \"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:\
+wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\"\n";
+
+#[test]
+fn mqttjs_authenticates_and_re_authenticates_with_scram() {
+    run(node("mqttjs_v5.cjs"), &Broker::with(USER), "5", &["scram"]);
 }
 
 /// Stops one client of each version, whose sockets stay open: their wills come once their keep-alive has passed.

@@ -8,6 +8,7 @@
 mod statements;
 mod v311;
 mod v5;
+mod violations;
 
 use crate::support::Broker;
 use std::thread;

@@ -4,6 +4,7 @@ mod broker;
 mod bytes;
 mod programs;
 mod raw;
+mod scram;
 mod v5;
 
 pub(crate) use broker::Broker;
@@ -11,8 +12,9 @@ pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, publish_v5, suback, subscribe,
     subscribe_many, text, varint,
 };
-pub(crate) use programs::{Beside, mqttjs, paho};
+pub(crate) use programs::{Beside, Compiled, node, python};
 pub(crate) use raw::Raw;
+pub(crate) use scram::{Scram, user};
 pub(crate) use v5::{Answer, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
 
 use std::io::{BufRead, BufReader, Read};

@@ -4,6 +4,7 @@ use super::first_line;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
 
 /// A program that is on the PATH.
 pub(crate) fn program(name: &str) -> Command {
@@ -30,18 +31,45 @@ fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(name)
 }
 
-/// tests/clients/paho_client.py
-pub(crate) fn paho() -> Command {
+/// A script of tests/clients, with the packages of tests/clients/requirements.txt.
+pub(crate) fn python(name: &str) -> Command {
     let mut command = Command::new(installed("venv/bin/python3"));
-    command.arg(script("paho_client.py"));
+    command.arg(script(name));
     command
 }
 
-/// tests/clients/mqttjs_client.cjs
-pub(crate) fn mqttjs() -> Command {
+/// A script of tests/clients, with the packages of tests/clients/package.json.
+pub(crate) fn node(name: &str) -> Command {
     let mut command = program("node");
-    command.arg(script("mqttjs_client.cjs")).env("NODE_PATH", installed("node/node_modules"));
+    command.arg(script(name)).env("NODE_PATH", installed("node/node_modules"));
     command
+}
+
+/// A program of tests/clients in C, compiled for one test.
+pub(crate) struct Compiled {
+    path: PathBuf,
+    _folder: TempDir,
+}
+
+impl Compiled {
+    /// Compiles `tests/clients/<name>.c`, and links a library that `tests/run` installs.
+    pub(crate) fn new(name: &str, library: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join(name);
+        let output = program("cc")
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-pthread", "-o"])
+            .args([&path, &script(&format!("{name}.c"))])
+            .arg(format!("-l{library}"))
+            .output()
+            .expect("a C compiler");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}\nif lib{library} is missing, tests/run installs it");
+        Self { path, _folder: folder }
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        Command::new(&self.path)
+    }
 }
 
 /// A client that runs beside the test, at most as long as the test.

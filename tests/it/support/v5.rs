@@ -89,6 +89,14 @@ impl Properties {
         Self(found)
     }
 
+    /// Takes a block apart that has nothing after it.
+    #[track_caller]
+    pub(crate) fn within(mut block: &[u8]) -> Self {
+        let properties = Self::take(&mut block);
+        assert_eq!(block, [], "bytes after the properties");
+        properties
+    }
+
     /// The values of a property.
     pub(crate) fn all(&self, id: u8) -> impl Iterator<Item = &[u8]> {
         self.0.iter().filter(move |(known, _)| *known == id).map(|(_, value)| &value[..])
@@ -240,6 +248,21 @@ impl Broker {
         (raw, answer)
     }
 
+    /// Waits until the broker's own clocks have gone so far: until the will of a client that vanishes now is published.
+    #[track_caller]
+    pub(crate) fn let_pass(&self, seconds: u32) {
+        let mut watcher = self.v5("clock-watcher");
+        watcher.subscribe_v5("clock", 0);
+        let connect = Connect {
+            will: Some(("clock", "struck", 0, false)),
+            will_properties: &property::four(property::WILL_DELAY, seconds),
+            properties: &property::four(property::SESSION_EXPIRY, 1_000),
+            ..Connect::v5("clock")
+        };
+        drop(self.greeted(&connect));
+        watcher.expect(&publish_v5(0, "clock", None, &[], b"struck"));
+    }
+
     /// A connection that begins like this is refused with a CONNACK that says so, and closed.
     #[track_caller]
     pub(crate) fn refuses(&self, bytes: &[u8], reason: u8) -> Answer {
@@ -320,7 +343,7 @@ impl Raw {
     /// Nothing is on its way to `subscriber` from this connection: a message of this one comes next. Messages keep their
     /// order from shard to shard. The subscriber has to be subscribed to what it is called by, with QoS 0.
     #[track_caller]
-    pub(crate) fn nothing_before_mark(&mut self, subscriber: &mut Raw, mark: &str) {
+    pub(crate) fn nothing_before_mark(&mut self, subscriber: &mut Self, mark: &str) {
         self.send(&publish_v5(0, mark, None, &[], b"mark"));
         subscriber.expect(&publish_v5(0, mark, None, &[], b"mark"));
     }

@@ -129,6 +129,15 @@ fn mqtt_3_1_2_24_nothing_larger_than_the_client_takes_is_sent() {
         let filters: Vec<(&str, u8)> = filters.iter().map(|filter| (&filter[..], 0)).collect();
         client.send(&subscribe_v5(1, &[], &filters));
         client.lives();
+        // Not even CONNACK, and a refusal takes five bytes.
+        for max in 1..12 {
+            let properties = &property::four(property::MAXIMUM_PACKET_SIZE, max);
+            let mut raw = broker.raw();
+            raw.send(&Connect { properties, ..Connect::v5("tiny") }.bytes());
+            let mut got = Vec::new();
+            let _ = std::io::Read::read_to_end(&mut raw.0, &mut got);
+            assert!(got.len() <= max as usize, "{max}: {got:02x?}");
+        }
     });
 }
 
@@ -200,7 +209,7 @@ fn mqtt_3_1_2_25_a_message_too_large_for_a_client_counts_as_delivered() {
 
 /// The topic aliases that a client with these properties is sent, for messages to 6 topics, each three times. Shows
 /// that each alias is introduced with its topic and stands for it.
-fn aliases(broker: &Broker, id: &str, properties: &[u8]) -> BTreeSet<u32> {
+pub(super) fn aliases(broker: &Broker, id: &str, properties: &[u8]) -> BTreeSet<u32> {
     let mut client = with(broker, id, properties);
     client.subscribe_v5("topic/#", 0);
     let mut publisher = broker.v5("publisher");

@@ -38,11 +38,16 @@ fn mqtt_3_2_0_1_connack_comes_first() {
             let rest = [subscribe_v5(2, &[], &[(id, 1)]), publish_v5(2, id, Some(3), &[], b"new")].concat();
             let mut raw = broker.raw();
             raw.send(&[connect, PINGREQ.to_vec(), rest].concat());
-            let mut firsts = [(); 7].map(|()| raw.packet()[0]);
-            assert_eq!(firsts[0], 0x20);
-            firsts.sort_unstable();
-            // The message that waited, the new one, the retained one; PUBACK, SUBACK, PINGRESP.
-            assert_eq!(firsts, [0x20, 0x32, 0x32, 0x33, 0x40, 0x90, 0xd0]);
+            assert_eq!(raw.packet()[0], 0x20);
+            let mut rest = [0x32, 0x32, 0x40, 0x90, 0xd0].to_vec();
+            // The message that waited, the new one, PUBACK, SUBACK, PINGRESP, in whatever order.
+            while !rest.is_empty() {
+                let first = raw.packet()[0];
+                // That it waited and that it is retained may be two copies or one.
+                let at = rest.iter().position(|due| *due == first);
+                assert!(at.is_some() || first == 0x33, "{first:#04x} and not one of {rest:02x?}");
+                at.map(|at| rest.swap_remove(at));
+            }
         }
     });
 }
