@@ -15,7 +15,7 @@ use super::shard::{Cause, Event, Item, Phase, Placement, Shard};
 use ledger::{FILTERS, Ledger, LifeId, Terms};
 use member::{Draft, Member, label};
 use pantala::codec::{Connect, Packet, ReasonCode, Split, SubscriptionOptions, Version, decode, split};
-use pantala::engine::{CloseReason, Setup};
+use pantala::engine::{CloseReason, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::types::{Balance, ConnKey, Features, HashSeed, Limits, Now, QoS, Rng, ShardId, Span, TICK};
 use std::collections::{BTreeMap, VecDeque};
@@ -192,8 +192,18 @@ impl Shares {
         self.ledger.called();
         let shard = &mut self.shards[core];
         shard.sink.events.clear();
+        let before: Vec<_> = shard.sink.links.iter().map(Vec::len).collect();
         let version = cause.conn().and_then(|conn| shard.sink.version(conn));
         misheard(self.faults.mutant, self.now, cause, version, |cause| shard.call(self.now, cause));
+        if self.faults.mutant == Some(Mutant::HeirsForgotten)
+            && matches!(cause, Cause::Lost { .. } | Cause::Tick | Cause::Connect { .. })
+        {
+            let stays = |item: &Item| !matches!(item, Item::Engine(PeerMessage::Share(_)));
+            for (link, &before) in shard.sink.links.iter_mut().zip(&before) {
+                let left = link.split_off(before);
+                link.extend(left.into_iter().filter(stays));
+            }
+        }
         let events = std::mem::take(&mut shard.sink.events);
         if self.loud && !(events.is_empty() && matches!(cause, Cause::Tick | Cause::TurnEnd)) {
             let version = |conn| self.shards[core].sink.version(conn).unwrap_or(Version::V311);
