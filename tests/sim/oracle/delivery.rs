@@ -237,7 +237,8 @@ impl Oracle {
             Some(at) => (call.due.remove(at).1, Source::Due),
             None => {
                 ensure!(!self.shadow.lives[id].blocked, "its output is full");
-                while self.give_up_front(call, id) {}
+                // A retained message of QoS 0 does not wait for repetitions that the window has no room for.
+                while publish.qos != QoS::AtMostOnce && self.give_up_front(call, id) {}
                 match self.waiting(call, id, publish)? {
                     Some(copy) => (copy, Source::Queue),
                     None => self.replayed(id, publish, version)?,
