@@ -15,7 +15,7 @@ use std::time::Duration;
 type Seen = Result<Packet, Option<DisconnectReasonCode>>;
 
 /// A client whose events arrive on a channel.
-struct Talker {
+pub(crate) struct Talker {
     client: Client,
     events: Receiver<Seen>,
     connack: ConnAck,
@@ -26,7 +26,7 @@ impl Talker {
         Self::with(broker, id, |_| {})
     }
 
-    fn with(broker: &Broker, id: &str, adjust: impl FnOnce(&mut MqttOptions)) -> Self {
+    pub(crate) fn with(broker: &Broker, id: &str, adjust: impl FnOnce(&mut MqttOptions)) -> Self {
         let mut options = MqttOptions::new(id, "127.0.0.1", broker.port());
         options.set_keep_alive(Duration::from_secs(60)).set_connect_properties(ConnectProperties::new());
         adjust(&mut options);
@@ -71,7 +71,7 @@ impl Talker {
         }
     }
 
-    fn subscribe(&self, filter: &str, qos: QoS) {
+    pub(crate) fn subscribe(&self, filter: &str, qos: QoS) {
         self.subscribe_with(Filter::new(filter, qos), None);
     }
 
@@ -97,7 +97,7 @@ impl Talker {
     }
 
     #[track_caller]
-    fn expect(&self, topic: &str, payload: &[u8], qos: QoS, retain: bool) -> PublishProperties {
+    pub(crate) fn expect(&self, topic: &str, payload: &[u8], qos: QoS, retain: bool) -> PublishProperties {
         let got = self.message();
         assert_eq!((&got.topic[..], &got.payload[..]), (topic.as_bytes(), payload));
         assert_eq!((got.qos, got.retain), (qos, retain));
@@ -154,7 +154,7 @@ fn goodbye(error: ConnectionError) -> Option<DisconnectReasonCode> {
     }
 }
 
-const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+pub(crate) const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 fn pairs(values: &[(&str, &str)]) -> Vec<(String, String)> {
     values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
