@@ -190,7 +190,7 @@ fn a_message_goes_through_every_client_in_every_version() {
     let mut hops = Vec::new();
     for (at, client) in new.iter().enumerate() {
         // gmqtt does not know 3.1.
-        let versions = VERSIONS.iter().filter(|version| (at, **version) != (2, "3.1"));
+        let versions = VERSIONS.into_iter().filter(|version| (at, *version) != (2, "3.1"));
         hops.extend(versions.map(|version| (client(), version)));
     }
     let count = hops.len();
