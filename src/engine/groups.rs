@@ -46,6 +46,11 @@ impl Members {
         Self { list: Vec::new(), online: 0, places: seed.map(), turn: 0 }
     }
 
+    /// Whether nobody of this core is in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Those that are connected.
     pub(super) fn online(&self) -> &[Member] {
         &self.list[..self.online]

@@ -94,7 +94,7 @@ pub struct Share {
     pub message: Message,
     /// The core at which the round over all cores began.
     pub first: ShardId,
-    /// Whether members that are not connected are meant: the second round, after no connected one had room.
+    /// Whether members that are not connected are meant too: the second round, after no connected one had room.
     pub away: bool,
     /// Which of the connected members to begin with, if the publisher decides that.
     pub pick: Option<u32>,

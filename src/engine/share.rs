@@ -1,8 +1,11 @@
 //! Shared subscriptions: one member of a group gets each message. [MQTT 4.8.2]
 //!
 //! The publishing core chooses a core and that core a member. A member that is away or full is passed over: first every
-//! core looks for a connected member with room, in a round that begins at the chosen one, then for one that is away and
-//! whose queue has room. What a member that leaves has not acknowledged, others get.
+//! core looks for a connected member with room, in a round that begins at the chosen one, then for any member whose queue
+//! has room. What a member that leaves has not acknowledged, others get.
+//!
+//! Members come and go while a message is on its way, so that it may find nobody where somebody was. It then follows what
+//! its last core has heard of: as long as a group has a member, the message ends at one.
 
 use super::fanout::{Delivering, Outgoing, Sent};
 use super::groups::{Change, Group, Groups, Member, Part};
@@ -163,15 +166,16 @@ impl Delivering<'_> {
                 return;
             }
             let Some(group) = sharing.groups.get_mut(search.group) else { return };
-            let suits = |part: &Part| if search.away { part.members > part.online } else { part.online > 0 };
+            // In the second round also those that are connected: they may have been away in the first.
+            let suits = |part: &Part| search.away || part.online > 0;
             if let Some(next) = group.next_after(sharing.own, search.first, sharing.shards, suits) {
                 search.pick = None;
                 return self.pass_on(publication, next, search, fx);
             }
             if search.away || publication.delivery.qos == QoS::AtMostOnce {
-                return self.nobody(sharing, publication, search.group);
+                return self.nobody(sharing, publication, search.group, fx);
             }
-            search = Search { away: true, first: sharing.own, ..search };
+            search = Search { away: true, first: sharing.own, pick: None, ..search };
         }
     }
 
@@ -207,21 +211,33 @@ impl Delivering<'_> {
                 self.queue_if_room(session, publication, outgoing)
             }
         };
-        if search.away {
-            return members.offline().iter().take(OFFERS_MAX).any(|member| offer(member, false));
-        }
         let begin = members.begin(*balance, search.pick);
         let online = members.online();
         let count = online.len();
         let in_turn = || (begin..begin + count.min(OFFERS_MAX)).map(|place| &online[place % count]);
-        in_turn().any(|member| offer(member, true)) || in_turn().any(|member| offer(member, false))
+        in_turn().any(|member| offer(member, true))
+            || in_turn().any(|member| offer(member, false))
+            || search.away && members.offline().iter().take(OFFERS_MAX).any(|member| offer(member, false))
     }
 
-    /// No member on any core has room: the operator's choice for full queues is made at one of this core.
+    /// No member on any core has room: the operator's choice for full queues is made at one of this core. A core without
+    /// members leaves that to another one, where the search begins anew.
     #[cold]
-    fn nobody(&mut self, sharing: &mut Sharing<'_>, publication: &Publication<'_>, group: GroupKey) {
-        let Sharing { groups, sessions, .. } = sharing;
-        let Some(Group { members, .. }) = groups.get_mut(group) else { return };
+    fn nobody(
+        &mut self,
+        sharing: &mut Sharing<'_>,
+        publication: &Publication<'_>,
+        key: GroupKey,
+        fx: &mut impl Effects,
+    ) {
+        let Sharing { groups, sessions, own, shards, .. } = sharing;
+        let Some(group) = groups.get_mut(key) else { return };
+        let elsewhere = group.next_after(*own, *own, *shards, |_| true);
+        if let Some(part) = elsewhere.filter(|_| group.members.is_empty()) {
+            let search = Search { group: key, first: part.shard, away: false, pick: None };
+            return self.pass_on(publication, part, search, fx);
+        }
+        let Group { members, .. } = group;
         let member = members.online().first().or_else(|| members.offline().first()).copied();
         let Some((member, session)) =
             member.and_then(|member| Some((member, sessions.get_mut(member.session)?)))
@@ -236,7 +252,7 @@ impl Delivering<'_> {
             _ => {
                 let retain = publication.delivery.retain && member.flags.retain_as_published();
                 let ids = if member.id == 0 { &[][..] } else { &ids };
-                let outgoing = Outgoing { qos, retain, ids, share: Some(group) };
+                let outgoing = Outgoing { qos, retain, ids, share: Some(key) };
                 self.queue(session, member.session, outgoing.kept(publication));
             }
         }

@@ -2,7 +2,9 @@
 //! of the protocol, and what 5.0 added.
 
 use crate::support::{Beside, Broker, Compiled, Raw, node, python};
+use crate::{rumqttc, rumqttc_v5};
 use std::process::Command;
+use std::thread;
 
 const SCENARIOS: [&str; 9] =
     ["qos", "retained", "will", "persistent", "wildcards", "system", "large", "take_over", "pings"];
@@ -178,4 +180,42 @@ fn paho_is_disconnected_when_it_falls_silent_mqtt_3_1_2_24() {
 #[test]
 fn mqttjs_is_disconnected_when_it_falls_silent_mqtt_3_1_2_24() {
     falls_silent(mqttjs);
+}
+
+/// Each passes on what it gets, so every message is sent by every client in every version, and read by another one.
+#[test]
+fn a_message_goes_through_every_client_in_every_version() {
+    let (broker, c) = (Broker::start(), paho_c());
+    let new: [&dyn Fn() -> Command; 4] = [&paho, &mqttjs, &|| python("gmqtt_client.py"), &|| c.command()];
+    let mut hops = Vec::new();
+    for (at, client) in new.iter().enumerate() {
+        // gmqtt does not know 3.1.
+        let versions = VERSIONS.into_iter().filter(|version| (at, *version) != (2, "3.1"));
+        hops.extend(versions.map(|version| (client(), version)));
+    }
+    let count = hops.len();
+    let relays: Vec<_> = (0..)
+        .zip(hops)
+        .map(|(hop, (mut client, version))| {
+            client.args([&broker.port().to_string(), version, &format!("relay={hop}")]);
+            thread::spawn(|| Beside::ready(client))
+        })
+        .collect();
+    let relays: Vec<_> = relays.into_iter().map(|relay| relay.join().expect("it starts")).collect();
+    let (first, _) = rumqttc::Talker::new(&broker, "first", |_| {}).connected();
+    let last = rumqttc_v5::Talker::with(&broker, "last", |options| {
+        options.set_max_packet_size(Some(1 << 20));
+    });
+    let end = format!("hop/{count}");
+    last.subscribe(&end, rumqttc_v5::LEVELS[2]);
+    let large = "grüße".repeat(10_000);
+    for payload in ["", "small", &large] {
+        for (from, to) in rumqttc::LEVELS.into_iter().zip(rumqttc_v5::LEVELS) {
+            first.publish("hop/0", from, false, payload.as_bytes());
+            last.expect(&end, payload.as_bytes(), to, false);
+        }
+    }
+    first.publish("hop/0", rumqttc::LEVELS[2], false, b"stop");
+    last.expect(&end, b"stop", rumqttc_v5::LEVELS[2], false);
+    relays.into_iter().for_each(Beside::ends);
 }

@@ -12,6 +12,7 @@ mod process;
 mod protocol;
 mod readme;
 mod rumqttc;
+mod rumqttc_v5;
 mod sessions;
 mod shards;
 mod support;

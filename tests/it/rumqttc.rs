@@ -6,13 +6,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// A client whose events arrive on a channel.
-struct Talker {
+pub(crate) struct Talker {
     client: Client,
     events: Receiver<Packet>,
 }
 
 impl Talker {
-    fn new(broker: &Broker, id: &str, adjust: impl FnOnce(&mut MqttOptions)) -> Self {
+    pub(crate) fn new(broker: &Broker, id: &str, adjust: impl FnOnce(&mut MqttOptions)) -> Self {
         let mut options = MqttOptions::new(id, "127.0.0.1", broker.port());
         options.set_keep_alive(Duration::from_secs(60)).set_max_packet_size(1 << 20, 1 << 20);
         adjust(&mut options);
@@ -41,7 +41,7 @@ impl Talker {
         }
     }
 
-    fn connected(self) -> (Self, bool) {
+    pub(crate) fn connected(self) -> (Self, bool) {
         let present = self.next(|packet| match packet {
             Packet::ConnAck(connack) => Some(connack.session_present),
             _ => None,
@@ -61,7 +61,7 @@ impl Talker {
         })
     }
 
-    fn publish(&self, topic: &str, qos: QoS, retain: bool, payload: &[u8]) {
+    pub(crate) fn publish(&self, topic: &str, qos: QoS, retain: bool, payload: &[u8]) {
         self.client.publish(topic, qos, retain, payload).expect("room for a request");
         match qos {
             QoS::AtMostOnce => {}
@@ -71,7 +71,7 @@ impl Talker {
     }
 }
 
-const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+pub(crate) const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
 
 #[test]
 fn every_qos_both_ways_with_small_and_large_payloads() {

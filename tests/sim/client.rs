@@ -12,6 +12,11 @@ use pantala::types::{Now, PacketId, QoS, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::{NonZeroU16, NonZeroU32};
 
+/// Packet ids that only messages have of which there are too many, and what a broker has to take at most for a client to
+/// do that.
+const OVERRUN_FROM: u16 = 201;
+const OVERRUN_MAX: u16 = 20;
+
 /// A message as a client makes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
@@ -22,6 +27,8 @@ pub(crate) struct Draft {
     pub(crate) expiry_s: Option<u32>,
     pub(crate) content_type: Option<String>,
     pub(crate) user: Vec<(String, String)>,
+    /// The alias to name the topic by, where the broker takes so many.
+    pub(crate) alias: Option<NonZeroU16>,
 }
 
 impl Draft {
@@ -49,6 +56,8 @@ pub(crate) struct Hello {
     pub(crate) expiry_s: Option<u32>,
     pub(crate) receive_maximum: Option<u16>,
     pub(crate) packet_bytes_max: Option<u32>,
+    /// Topic aliases that the broker may use.
+    pub(crate) aliases_max: Option<u16>,
     /// A message and the Will Delay Interval.
     pub(crate) will: Option<(Draft, Option<u32>)>,
 }
@@ -97,6 +106,11 @@ pub(crate) struct Link {
     acks: VecDeque<BytesMut>,
     /// What the broker takes unacknowledged.
     receive_maximum: u16,
+    /// Topic aliases that the broker takes, and what those in use stand for.
+    aliases_max: u16,
+    aliases: BTreeMap<NonZeroU16, String>,
+    /// What the broker's aliases stand for.
+    heard_aliases: BTreeMap<NonZeroU16, String>,
     keep_alive: Option<Span>,
     spoke: Now,
     /// Packet ids of SUBSCRIBE and UNSUBSCRIBE that are not answered.
@@ -149,6 +163,7 @@ impl Client {
             hello.expiry_s.map(Property::SessionExpiryInterval),
             hello.receive_maximum.and_then(NonZeroU16::new).map(Property::ReceiveMaximum),
             hello.packet_bytes_max.and_then(NonZeroU32::new).map(Property::MaximumPacketSize),
+            hello.aliases_max.map(Property::TopicAliasMaximum),
         ];
         asked.into_iter().flatten().for_each(|property| properties.push(property));
         let will = hello.will.as_ref().map(|(draft, delay_s)| (draft, draft.properties(*delay_s)));
@@ -179,6 +194,9 @@ impl Client {
             fussy: self.fussy && hello.version.is_v5(),
             acks: VecDeque::new(),
             receive_maximum: 50,
+            aliases_max: 0,
+            aliases: BTreeMap::new(),
+            heard_aliases: BTreeMap::new(),
             keep_alive: Some(hello.keep_alive_s).filter(|&s| s > 0).map(|s| Span::from_secs(s.into())),
             spoke: now,
             asked: BTreeSet::new(),
@@ -204,10 +222,16 @@ impl Link {
             split(&input[at..], u32::MAX).map_err(|error| format!("a client cannot read this: {error}"))?
         {
             let packet = decode(frame, self.version).map_err(|error| format!("{frame:02x?}: {error}"))?;
-            if let (Packet::Publish(publish), Some(collected)) = (&packet, collected.as_mut()) {
-                collected.insert(publish.topic.to_owned(), publish.payload.to_vec());
+            if let Packet::Publish(publish) = &packet {
+                let topic = resolve(&mut self.heard_aliases, publish)?;
+                if let Some(collected) = collected.as_mut() {
+                    collected.insert(topic.clone(), publish.payload.to_vec());
+                }
+                let publish = Publish { topic: &topic, ..*publish };
+                self.packet(&Packet::Publish(publish), life, sessions, oracle)?;
+            } else {
+                self.packet(&packet, life, sessions, oracle)?;
             }
-            self.packet(&packet, life, sessions, oracle)?;
             at += len;
         }
         self.input = input[at..].to_vec();
@@ -227,6 +251,7 @@ impl Link {
                 ensure!(life.is_some(), "accepted by nobody");
                 self.life = life;
                 self.receive_maximum = connack.properties.receive_maximum().map_or(50, NonZeroU16::get);
+                self.aliases_max = connack.properties.topic_alias_maximum().unwrap_or(0);
                 if let Some(secs) = connack.properties.server_keep_alive() {
                     self.keep_alive = Some(Span::from_secs(secs.into()));
                 }
@@ -349,17 +374,47 @@ impl Link {
     }
 
     fn send_publish(&mut self, draft: &Draft, packet_id: Option<PacketId>, dup: bool) {
-        let properties = draft.properties(None);
+        let mut properties = draft.properties(None);
+        let mut topic = &*draft.topic;
+        if let Some(alias) = draft.alias.filter(|alias| alias.get() <= self.aliases_max) {
+            properties.push(Property::TopicAlias(alias));
+            if self.aliases.insert(alias, topic.to_owned()).as_deref() == Some(topic) {
+                topic = "";
+            }
+        }
         let properties = if self.version.is_v5() { properties.as_properties() } else { Properties::EMPTY };
         self.send(&Packet::Publish(Publish {
             dup,
             qos: draft.qos,
             retain: draft.retain,
-            topic: &draft.topic,
+            topic,
             packet_id,
             properties,
             payload: &draft.payload,
         }));
+    }
+
+    /// Publishes one message of QoS 2 more than the broker takes unacknowledged. [MQTT-3.3.4-7]
+    pub(crate) fn overrun(&mut self, session: &mut Session) {
+        if !self.version.is_v5() || self.receive_maximum > OVERRUN_MAX {
+            return;
+        }
+        for packet_id in (OVERRUN_FROM..=OVERRUN_FROM + self.receive_maximum).filter_map(PacketId::new) {
+            let draft = Draft {
+                topic: "overrun".to_owned(),
+                payload: format!("overrun {packet_id}").into_bytes(),
+                qos: QoS::ExactlyOnce,
+                retain: false,
+                expiry_s: None,
+                content_type: None,
+                user: Vec::new(),
+                alias: None,
+            };
+            self.send_publish(&draft, Some(packet_id), false);
+            session.outbound.retain(|out| out.packet_id != packet_id);
+            // Of those that the broker took it keeps the packet ids: they are released on the next connection.
+            session.outbound.push(Outgoing { packet_id, draft, released: true });
+        }
     }
 
     /// Publishes a message, unless too many are unacknowledged.
@@ -439,4 +494,13 @@ impl Link {
             && self.asked.is_empty()
             && session.outbound.is_empty()
     }
+}
+
+/// The topic of a message whose sender may name it by an alias. [MQTT 3.3.2.3.4]
+pub(crate) fn resolve(aliases: &mut BTreeMap<NonZeroU16, String>, publish: &Publish<'_>) -> Verdict<String> {
+    let Some(alias) = publish.properties.topic_alias() else { return Ok(publish.topic.to_owned()) };
+    if !publish.topic.is_empty() {
+        aliases.insert(alias, publish.topic.to_owned());
+    }
+    aliases.get(&alias).cloned().ok_or_else(|| format!("alias {alias} stands for nothing [MQTT-3.3.2-12]"))
 }

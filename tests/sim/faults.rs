@@ -28,10 +28,48 @@ pub(crate) enum Mutant {
     DrainedUnheard,
     /// The clock of a core stands still: no timer fires.
     NoTick,
+    /// What comes from another core expires as if it had been published when it came.
+    ExpiryBeginsAnew,
+    /// A Message Expiry Interval is not seen.
+    ExpiryIgnored,
+    /// A client's Receive Maximum is not seen.
+    WindowIgnored,
+    /// A client that sends more than the broker takes goes on.
+    OverrunForgiven,
+    /// A will is published without its delay.
+    WillAtOnce,
+    /// The Session Expiry Interval of a DISCONNECT is not seen.
+    GoodbyeHalfHeard,
+    /// All of a client's aliases are taken for the first one.
+    AliasConfused,
+    /// A client is sent an alias without what it stands for.
+    AliasUnexplained,
+    /// A message for a member comes to its core twice.
+    ShareTwice,
+    /// A message for a member is lost on its way to its core.
+    ShareLost,
+    /// A core never hears how many members another one has.
+    MembersUnheard,
+    /// `$share/` and a group's name are not seen.
+    ShareIgnored,
+    /// An UNSUBSCRIBE is not understood.
+    LeaverStays,
+    /// What a member leaves behind stays where it was.
+    HeirsForgotten,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 10] = [
+    /// Those that show themselves where subscriptions are shared.
+    pub(crate) const SHARED: [Self; 6] = [
+        Self::ShareTwice,
+        Self::ShareLost,
+        Self::MembersUnheard,
+        Self::ShareIgnored,
+        Self::LeaverStays,
+        Self::HeirsForgotten,
+    ];
+
+    pub(crate) const ALL: [Self; 18] = [
         Self::BatchTwice,
         Self::BatchOvertakes,
         Self::BatchLost,
@@ -42,6 +80,14 @@ impl Mutant {
         Self::OutputForgets,
         Self::DrainedUnheard,
         Self::NoTick,
+        Self::ExpiryBeginsAnew,
+        Self::ExpiryIgnored,
+        Self::WindowIgnored,
+        Self::OverrunForgiven,
+        Self::WillAtOnce,
+        Self::GoodbyeHalfHeard,
+        Self::AliasConfused,
+        Self::AliasUnexplained,
     ];
 }
 
@@ -122,6 +168,23 @@ impl Faults {
             batch.clear();
         }
         Flushed::Batch(batch)
+    }
+
+    /// What becomes of messages about groups that are about to go to another core.
+    pub(crate) fn share(&self, batch: &mut Vec<Item>, rng: &mut Rng) {
+        let shared = |item: &Item| matches!(item, Item::Engine(PeerMessage::Share(_)));
+        match self.mutant {
+            Some(Mutant::ShareTwice) => {
+                let again: Vec<_> =
+                    batch.iter().filter(|item| shared(item)).filter_map(Item::duplicate).collect();
+                batch.extend(again);
+            }
+            Some(Mutant::ShareLost) => batch.retain(|item| !shared(item) || !rng.chance(1, 5)),
+            Some(Mutant::MembersUnheard) => {
+                batch.retain(|item| !matches!(item, Item::Engine(PeerMessage::ShareMembers { .. })));
+            }
+            _ => {}
+        }
     }
 
     /// A core that hears a message may, wrongly, pass it on to this one.

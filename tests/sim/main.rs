@@ -10,15 +10,19 @@
 mod client;
 mod dice;
 mod faults;
+mod misheard;
 mod oracle;
 mod shadow;
 mod shard;
+mod shares;
 mod socket;
 mod trace;
 mod workload;
 mod world;
 
 use faults::Mutant;
+use oracle::Verdict;
+use shares::Shares;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
@@ -29,23 +33,46 @@ const FOUND_WITHIN: u64 = 60;
 /// Steps told of a failed run.
 const TOLD: usize = 80;
 
-/// Runs a seed; the story is what was told on the way.
-fn run(seed: u64, mutant: Option<Mutant>, loud: bool) -> (Result<(), String>, Vec<String>) {
+/// Lives through a seed in one of the worlds; the story is what was told on the way.
+type Run = fn(u64, Option<Mutant>, bool) -> (Verdict, Vec<String>);
+
+/// Everything but shared subscriptions.
+fn world(seed: u64, mutant: Option<Mutant>, loud: bool) -> (Verdict, Vec<String>) {
     let mut world = World::new(seed, mutant);
     world.loud = loud;
-    let verdict = catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+    (caught(|| world.run()), world.story)
+}
+
+/// Shared subscriptions.
+fn shares(seed: u64, mutant: Option<Mutant>, loud: bool) -> (Verdict, Vec<String>) {
+    let mut shares = Shares::new(seed, mutant);
+    shares.loud = loud;
+    (caught(|| shares.run()), shares.story)
+}
+
+/// A panic is a verdict too.
+fn caught(run: impl FnOnce() -> Verdict) -> Verdict {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref().map(|s: &&str| (*s).to_owned())).unwrap_or_default())
-    });
-    (verdict, world.story)
+    })
 }
 
 /// Runs a seed and, if it fails, runs it once more to tell how that came about.
-fn check(seed: u64) {
+fn check(run: Run, seed: u64) {
     let (Err(wrong), _) = run(seed, None, false) else { return };
     let (_, story) = run(seed, None, true);
     let told = &story[story.len().saturating_sub(TOLD)..];
     panic!("{}\n\n{wrong}\n\nreplay with: SIM_SEED={seed} cargo test --test sim", told.join("\n"));
+}
+
+fn check_all(run: Run) {
+    if let Some(seed) = variable("SIM_SEED") {
+        let (verdict, story) = run(seed, None, true);
+        println!("{}", story.join("\n"));
+        return verdict.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+    }
+    (0..variable("SIM_RUNS").unwrap_or(SMOKE)).for_each(|seed| check(run, seed));
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -54,32 +81,39 @@ fn variable(name: &str) -> Option<u64> {
 
 #[test]
 fn every_seed_holds() {
-    if let Some(seed) = variable("SIM_SEED") {
-        let (verdict, story) = run(seed, None, true);
-        println!("{}", story.join("\n"));
-        return verdict.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
-    }
-    (0..variable("SIM_RUNS").unwrap_or(SMOKE)).for_each(check);
+    check_all(world);
+}
+
+#[test]
+fn every_seed_of_shared_subscriptions_holds() {
+    check_all(shares);
 }
 
 #[test]
 fn seeds_that_failed_once_hold() {
-    let lines =
-        include_str!("seeds.txt").lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    lines.filter(|seed| !seed.is_empty()).for_each(|seed| check(seed.parse().expect("a seed")));
+    for (run, list) in
+        [(world as Run, include_str!("seeds.txt")), (shares as Run, include_str!("shares/seeds.txt"))]
+    {
+        let lines = list.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        lines.filter(|seed| !seed.is_empty()).for_each(|seed| check(run, seed.parse().expect("a seed")));
+    }
 }
 
 #[test]
 fn a_seed_always_tells_the_same_story() {
-    let told = |seed| run(seed, None, true).1;
-    assert_eq!(told(3), told(3));
-    assert_ne!(told(3), told(4));
+    for run in [world as Run, shares] {
+        let told = |seed| run(seed, None, true).1;
+        assert_eq!(told(3), told(3));
+        assert_ne!(told(3), told(4));
+    }
 }
 
 #[test]
 fn every_seeded_bug_is_found() {
-    for mutant in Mutant::ALL {
-        let found = (0..FOUND_WITHIN).find(|&seed| run(seed, Some(mutant), false).0.is_err());
-        assert!(found.is_some(), "{mutant:?} was not found within {FOUND_WITHIN} seeds");
+    for (run, mutants) in [(world as Run, &Mutant::ALL[..]), (shares, &Mutant::SHARED)] {
+        for &mutant in mutants {
+            let found = (0..FOUND_WITHIN).find(|&seed| run(seed, Some(mutant), false).0.is_err());
+            assert!(found.is_some(), "{mutant:?} was not found within {FOUND_WITHIN} seeds");
+        }
     }
 }

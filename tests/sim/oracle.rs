@@ -12,7 +12,7 @@ use super::shard::{Cause, Event};
 use pantala::codec::{ConnAck, Disconnect, Packet, ReasonCode, Split, SubAck, Version, decode, split};
 use pantala::engine::{CloseReason, Counters, PeerMessage, Report};
 use pantala::session::AckKind;
-use pantala::types::{ConnKey, Limits, Now, QoS, SessionKey, ShardId, Span};
+use pantala::types::{ConnKey, Features, Limits, Now, QoS, SessionKey, ShardId, Span};
 use std::collections::BTreeMap;
 
 /// What is wrong, if something is.
@@ -63,6 +63,7 @@ struct Connecting {
     keep_alive_s: u16,
     receive_maximum: u16,
     packet_bytes_max: u32,
+    aliases_max: u16,
     will: Option<Will>,
     /// The reason to refuse it, as a 5.0 code.
     refused: Option<ReasonCode>,
@@ -94,9 +95,9 @@ struct Call<'a> {
 }
 
 impl Oracle {
-    pub(crate) fn new(shards: usize, limits: Limits) -> Self {
+    pub(crate) fn new(shards: usize, limits: Limits, features: Features) -> Self {
         Self {
-            shadow: Shadow::new(shards, limits),
+            shadow: Shadow::new(shards, limits, features),
             lives: BTreeMap::new(),
             fetching: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -479,7 +480,7 @@ impl Oracle {
             "{connack:?} to {}, whose session is {known:?}",
             connecting.client
         );
-        check_terms(connecting, connack, &shadow.limits)?;
+        check_terms(connecting, connack, &shadow.limits, &shadow.features)?;
         let life = known.unwrap_or_else(|| {
             shadow.lives.push(super::shadow::Life::new(&connecting.client, call.core, call.now));
             shadow.clients.insert(connecting.client.clone(), shadow.lives.len() - 1);
@@ -491,7 +492,12 @@ impl Oracle {
 }
 
 /// What a 5.0 client is told that it gets.
-fn check_terms(connecting: &Connecting, connack: &ConnAck<'_>, limits: &Limits) -> Verdict {
+fn check_terms(
+    connecting: &Connecting,
+    connack: &ConnAck<'_>,
+    limits: &Limits,
+    features: &Features,
+) -> Verdict {
     if connecting.version != Version::V5 {
         return Ok(());
     }
@@ -505,6 +511,7 @@ fn check_terms(connecting: &Connecting, connack: &ConnAck<'_>, limits: &Limits) 
             && keep_alive_s == connecting.keep_alive_s
             && properties.assigned_client_identifier() == assigned
             && properties.receive_maximum().map(std::num::NonZero::get) == Some(limits.receive_max)
+            && properties.topic_alias_maximum().unwrap_or(0) == features.topic_alias_max
             && properties.maximum_packet_size().map(std::num::NonZero::get) == Some(limits.packet_bytes_max),
         "{connack:?} does not say what {connecting:?} gets"
     );

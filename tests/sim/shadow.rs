@@ -8,9 +8,10 @@ use bytes::BytesMut;
 use pantala::codec::{Properties, Property, SubscriptionOptions, Version};
 use pantala::engine::Counters;
 use pantala::session::{AckKind, Queued};
-use pantala::types::{ConnKey, Limits, Now, QoS, Span};
+use pantala::types::{ConnKey, Features, Limits, Now, QoS, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::num::NonZeroU16;
 
 /// Index into [`Shadow::lives`].
 pub(crate) type LifeId = usize;
@@ -173,6 +174,10 @@ pub(crate) struct Conn {
     pub(crate) version: Version,
     pub(crate) receive_maximum: u16,
     pub(crate) packet_bytes_max: u32,
+    /// Topic aliases that the client takes, and what the broker's and the client's stand for.
+    pub(crate) aliases_max: u16,
+    pub(crate) aliases_out: BTreeMap<NonZeroU16, String>,
+    pub(crate) aliases_in: BTreeMap<NonZeroU16, String>,
     pub(crate) silence: Option<Span>,
     pub(crate) heard: Now,
     pub(crate) acks: VecDeque<AckDue>,
@@ -209,6 +214,7 @@ pub(crate) struct Core {
 #[derive(Debug)]
 pub(crate) struct Shadow {
     pub(crate) limits: Limits,
+    pub(crate) features: Features,
     pub(crate) publications: Vec<Publication>,
     pub(crate) by_content: BTreeMap<(String, Vec<u8>), Vec<PubId>>,
     pub(crate) lives: Vec<Life>,
@@ -365,7 +371,7 @@ impl Life {
 }
 
 impl Shadow {
-    pub(crate) fn new(shards: usize, limits: Limits) -> Self {
+    pub(crate) fn new(shards: usize, limits: Limits, features: Features) -> Self {
         let core = || Core {
             counters: Counters::default(),
             interest: vec![BTreeSet::new(); shards],
@@ -373,6 +379,7 @@ impl Shadow {
         };
         Self {
             limits,
+            features,
             publications: Vec::new(),
             by_content: BTreeMap::new(),
             lives: Vec::new(),

@@ -1,6 +1,7 @@
 //! One core of the simulated broker: an engine, and the effects that a shard would have on sockets and links.
 
 use super::dice::index;
+use super::misheard::unexplained;
 use bytes::Bytes;
 use pantala::codec::{Connect, DecodeError, Frame, Version};
 use pantala::engine::{CloseReason, Effects, Engine, Note, PeerMessage, Setup};
@@ -41,6 +42,20 @@ pub(crate) enum Cause<'a> {
     Tick,
     TurnEnd,
     ShutDown,
+}
+
+impl Cause<'_> {
+    /// The connection that it is about.
+    pub(crate) fn conn(&self) -> Option<ConnKey> {
+        match self {
+            Self::Connect { conn, .. }
+            | Self::Packet { conn, .. }
+            | Self::Malformed { conn, .. }
+            | Self::Lost { conn }
+            | Self::Writable { conn } => Some(*conn),
+            _ => None,
+        }
+    }
 }
 
 /// What a core did, in order.
@@ -107,6 +122,8 @@ pub(crate) struct Sink {
     output_bytes_max: usize,
     /// A seeded bug: this one in so many messages is taken and forgotten.
     pub(crate) forgets: Option<(Rng, u64)>,
+    /// A seeded bug: aliases are sent without their topics.
+    pub(crate) unexplained: bool,
 }
 
 /// A core.
@@ -124,8 +141,14 @@ impl Shard {
             links: (0..setup.shards).map(|_| Vec::new()).collect(),
             output_bytes_max: setup.limits.output_bytes_max,
             forgets: None,
+            unexplained: false,
         };
         Self { engine: Engine::new(setup), sink }
+    }
+
+    /// Messages that were dropped for whatever reason.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.engine.report().counters.dropped.by_reason().iter().map(|(_, count)| count).sum()
     }
 
     /// Calls the engine.
@@ -158,6 +181,14 @@ impl Sink {
         })
     }
 
+    /// What a connection speaks, if its client has said so.
+    pub(crate) fn version(&self, key: ConnKey) -> Option<Version> {
+        match self.conns.get(key)?.phase {
+            Phase::Open(version) => Some(version),
+            _ => None,
+        }
+    }
+
     /// All connections, beginning with a random one.
     pub(crate) fn round(&self, rng: &mut Rng) -> Vec<ConnKey> {
         let mut keys: Vec<_> = self.conns.iter().map(|(key, _)| key).collect();
@@ -182,6 +213,9 @@ impl Effects for Sink {
     }
 
     fn offer(&mut self, key: ConnKey, frame: &[u8]) -> bool {
+        let bug = self.unexplained && self.version(key) == Some(Version::V5);
+        let changed = bug.then(|| unexplained(frame)).flatten();
+        let frame = changed.as_deref().unwrap_or(frame);
         let waiting = self.conns.get(key).map_or(0, |conn| conn.output.len());
         let taken = waiting == 0 || waiting + frame.len() <= self.output_bytes_max;
         if !taken && let Some(conn) = self.conns.get_mut(key) {

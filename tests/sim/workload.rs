@@ -3,7 +3,8 @@
 use super::client::{Client, Draft, Hello, Reading};
 use super::dice::index;
 use pantala::codec::{RetainHandling, SubscriptionOptions, Version};
-use pantala::types::{QoS, Rng};
+use pantala::types::{Features, QoS, Rng};
+use std::num::NonZeroU16;
 
 /// Texts that are no filters.
 pub(crate) const BAD_FILTERS: [&str; 6] = ["a#", "+a", "#/a", "a/#/b", "", "a/a/a/a/a/a/a"];
@@ -15,6 +16,12 @@ pub(crate) const MISUSES: [&[u8]; 5] =
 /// Acknowledgements of all four kinds for a packet id that nobody uses.
 pub(crate) const STRAYS: [&[u8]; 4] =
     [&[0x40, 2, 0xff, 0xff], &[0x50, 2, 0xff, 0xff], &[0x62, 2, 0xff, 0xff], &[0x70, 2, 0xff, 0xff]];
+
+/// What no 5.0 client may send: an alias above any bound, and one that stands for nothing.
+pub(crate) const ALIAS_MISUSES: [&[u8]; 2] =
+    [&[0x30, 7, 0, 1, b'a', 3, 0x23, 0xff, 0xff], &[0x30, 6, 0, 0, 3, 0x23, 0, 40]];
+/// Aliases that clients use.
+const ALIASES: [NonZeroU16; 4] = [alias(1), alias(2), alias(3), alias(9)];
 
 const TOPICS: [&str; 12] =
     ["a", "a", "a/b", "a/b", "a/b/c", "b", "b/c", "/", "a//b", "$x/a", "a/b/", "c/fourteen-or-more-bytes/d"];
@@ -44,6 +51,8 @@ pub(crate) enum Act {
     Stray,
     /// Breaks the protocol.
     Misbehave,
+    /// Sends more than the broker takes unacknowledged.
+    Overrun,
 }
 
 /// What all clients of a run have in common.
@@ -91,10 +100,11 @@ impl Workload {
             92..95 => Act::Ping,
             95..99 => Act::Repeat,
             99 => Act::Stray,
-            other => match other % 10 {
-                0..3 => Act::Disconnect,
-                3..6 => Act::Vanish,
-                6..9 => Act::TakeOver,
+            other => match other % 20 {
+                0..6 => Act::Disconnect,
+                6..12 => Act::Vanish,
+                12..17 => Act::TakeOver,
+                17 => Act::Overrun,
                 _ => Act::Misbehave,
             },
         }
@@ -113,13 +123,16 @@ impl Workload {
             false => None,
         };
         let will = rng.chance(1, 3).then(|| self.will(client, version, rng));
+        let packet_bytes_max = rng.chance(1, 10).then(|| *rng.pick(&[40, 60, 200]));
         Hello {
             version,
             clean_start: clean_start || client.name.is_empty() && !version.is_v5(),
             keep_alive_s: *rng.pick(&[0, 0, 2, 5, 60]),
             expiry_s,
             receive_maximum: rng.chance(1, 2).then(|| *rng.pick(&[1, 2, 5, 100])),
-            packet_bytes_max: rng.chance(1, 10).then(|| *rng.pick(&[40, 60, 200])),
+            packet_bytes_max,
+            // What is too large for a client would depend on which aliases are in use.
+            aliases_max: Some(*rng.pick(&[0, 1, 3, 100])).filter(|_| packet_bytes_max.is_none()),
             will,
         }
     }
@@ -163,6 +176,7 @@ impl Workload {
             retain,
             expiry_s: rng.chance(1, 8).then(|| *rng.pick(&[1, 2, 10, 1_000])),
             content_type: rng.chance(1, 8).then(|| "text".to_owned()),
+            alias: rng.chance(1, 3).then(|| *rng.pick(&ALIASES)),
             user: (0..rng.below(6).saturating_sub(3)).map(|n| (format!("n{n}"), "v".to_owned())).collect(),
         }
     }
@@ -181,6 +195,7 @@ impl Workload {
             expiry_s: None,
             content_type: None,
             user: Vec::new(),
+            alias: None,
         }
     }
 
@@ -216,4 +231,18 @@ fn options(version: Version, rng: &mut Rng) -> SubscriptionOptions {
             *rng.pick(&[RetainHandling::Always, RetainHandling::IfNew, RetainHandling::Never]);
     }
     options
+}
+
+const fn alias(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).expect("above 0")
+}
+
+/// What the broker offers: topic aliases from none to more than are used.
+pub(crate) fn features(rng: &mut Rng) -> Features {
+    Features {
+        topic_alias_max: *rng.pick(&[0, 1, 3, 50]),
+        topic_alias_out_max: *rng.pick(&[0, 1, 3, 50]),
+        shared_subscriptions: false,
+        ..Features::default()
+    }
 }

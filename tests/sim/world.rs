@@ -6,18 +6,19 @@
 use super::client::{Client, Hello, Reading, Session};
 use super::dice::{Dice, index};
 use super::faults::{Faults, Flushed, Mutant};
+use super::misheard::{misheard, undone};
 use super::oracle::{Oracle, Verdict, ensure};
 use super::shadow::LifeId;
 use super::shard::{Cause, Event, Item, Phase, Placement, Shard, limits};
 use super::socket::{Read, Socket};
 use super::trace;
-use super::workload::{Act, MISUSES, STRAYS, Workload};
+use super::workload::{ALIAS_MISUSES, Act, MISUSES, STRAYS, Workload, features};
 use bytes::Bytes;
 use pantala::codec::{Connect, Frame, ReasonCode, Split, SubscriptionOptions, Version, split};
 use pantala::engine::{PeerMessage, Setup};
 use pantala::session::connect::{ClientId, Identity};
 use pantala::types::limits::Overflow;
-use pantala::types::{ConnKey, Delivery, Features, HashSeed, Limits, Message, Now, QoS, ShardId, Span, TICK};
+use pantala::types::{ConnKey, Delivery, HashSeed, Limits, Message, Now, QoS, ShardId, Span, TICK};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Steps after which a world that gets no new work must have come to rest.
@@ -60,12 +61,7 @@ impl World {
         let shards = u16::try_from(count).expect("few shards");
         let limits = limits(&mut dice.setup);
         let hash = HashSeed(dice.setup.next_u64());
-        let features = Features {
-            topic_alias_max: 0,
-            topic_alias_out_max: 0,
-            shared_subscriptions: false,
-            ..Features::default()
-        };
+        let features = features(&mut dice.setup);
         let setup = |shard| Setup {
             features: features.clone(),
             ..Setup::new(ShardId(shard), shards, limits.clone(), hash)
@@ -80,7 +76,7 @@ impl World {
             places: Vec::new(),
             clients: (0..clients).map(|number| Workload::client(number, &mut dice.setup)).collect(),
             sessions: BTreeMap::new(),
-            oracle: Oracle::new(count, limits.clone()),
+            oracle: Oracle::new(count, limits.clone(), features),
             faults: Faults::new(count, mutant, &mut dice.faults),
             workload: Workload::new(&mut dice.setup),
             placement: Placement { seed: hash, shards },
@@ -96,6 +92,9 @@ impl World {
                 shard.sink.forgets = Some((pantala::types::Rng::new(world.dice.faults.next_u64()), 60));
             }
         }
+        world.shards.iter_mut().for_each(|shard| {
+            shard.sink.unexplained = mutant == Some(Mutant::AliasUnexplained);
+        });
         world
     }
 
@@ -197,9 +196,11 @@ impl World {
         let shard = &mut self.shards[at];
         shard.sink.events.clear();
         if !lost_on_the_way {
-            shard.call(self.now, cause);
+            let version = cause.conn().and_then(|conn| shard.sink.version(conn));
+            misheard(self.faults.mutant, self.now, cause, version, |cause| shard.call(self.now, cause));
         }
-        let (events, report) = (std::mem::take(&mut shard.sink.events), shard.engine.report());
+        let (mut events, report) = (std::mem::take(&mut shard.sink.events), shard.engine.report());
+        undone(self.faults.mutant, &mut events);
         self.tell(at, cause, &events);
         self.oracle.check(at, self.now, cause, &events, &report)
     }
@@ -562,9 +563,11 @@ impl World {
                 self.with_session(at, |link, _| link.output.extend_from_slice(bytes));
             }
             Act::Misbehave => {
-                let bytes = *rng.pick(&MISUSES);
+                let misuses = if version.is_v5() && rng.chance(1, 3) { &ALIAS_MISUSES[..] } else { &MISUSES };
+                let bytes = *rng.pick(misuses);
                 self.with_session(at, |link, _| link.output.extend_from_slice(bytes));
             }
+            Act::Overrun => self.with_session(at, |link, session| link.overrun(session)),
             Act::Disconnect | Act::TakeOver => {}
         }
         if act != Act::Nothing {
@@ -738,6 +741,7 @@ fn calm(version: Version, clean_start: bool) -> Hello {
         expiry_s: (!clean_start).then_some(u32::MAX),
         receive_maximum: None,
         packet_bytes_max: None,
+        aliases_max: None,
         will: None,
     }
 }

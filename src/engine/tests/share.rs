@@ -38,6 +38,19 @@ impl Cores {
         }
     }
 
+    /// Lets what one core has told another arrive, up to the first message for a member.
+    fn carry(&mut self, from: usize, to: usize) {
+        let told = std::mem::take(&mut self.0[from].fx.peers);
+        let (mut mine, rest): (Vec<_>, _) = told.into_iter().partition(|(peer, _)| usize::from(*peer) == to);
+        let shared = mine.iter().position(|(_, message)| matches!(message, PeerMessage::Share(_)));
+        let later = mine.split_off(shared.map_or(mine.len(), |at| at + 1));
+        self.0[from].fx.peers = rest.into_iter().chain(later).collect();
+        let core = &mut self.0[to];
+        for (_, message) in mine {
+            core.engine.peer(core.now, ShardId(u16::try_from(from).unwrap()), message, &mut core.fx);
+        }
+    }
+
     /// A client of a core sends bytes; what it got is left for [`Cores::got`].
     fn send(&mut self, core: usize, slot: u32, bytes: &[u8]) {
         let bench = &mut self.0[core];
@@ -290,4 +303,30 @@ fn suback_waits_until_every_core_knows_the_member() {
     assert_eq!(cores.0[0].send(0, &subscribe("$share/g/t", 0)).len(), ACCEPTED.len());
     cores.settle();
     assert_eq!(cores.0[0].taken(0), suback(0));
+}
+
+#[test]
+fn a_message_that_finds_nobody_where_somebody_was_is_not_lost() {
+    let mut cores = Cores::new(3, &Limits::default(), Balance::Sticky);
+    cores.member(0, 0, 1, false);
+    for core in 0..3 {
+        cores.member(core, 1, 1, true);
+    }
+    cores.0[0].lost(0);
+    cores.settle();
+    cores.send(2, 9, &connect("publisher", true));
+    cores.0[2].send(9, &publish(2, "t", Some(1), "1"));
+    // The message goes from core to core, and on each the member that is connected leaves right before.
+    for (from, to) in [(2, 0), (0, 1), (1, 2)] {
+        cores.0[to].lost(1);
+        if to == 1 {
+            // One that was away when the message came by is back, which the last core hears and the next one does not.
+            let got = cores.0[0].send(0, &connect("member-0-0", false));
+            cores.0[0].fx.out.insert(0, got);
+            cores.carry(0, 2);
+        }
+        cores.carry(from, to);
+    }
+    cores.settle();
+    assert_eq!((cores.got(0, 0), cores.queued()), (vec![1], 0));
 }

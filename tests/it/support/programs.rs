@@ -1,6 +1,6 @@
 //! Clients that are programs of their own.
 
-use super::first_line;
+use super::{first_line, until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -82,6 +82,16 @@ impl Beside {
         let mut beside = Self(child);
         assert_eq!(first_line(beside.0.stdout.take().expect("is piped")).trim(), "ready", "{command:?}");
         beside
+    }
+
+    /// Waits until it ends by itself, and expects success.
+    pub(crate) fn ends(mut self) {
+        let mut status = None;
+        until("the client ends", || {
+            status = self.0.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
     }
 
     /// Stops it without ending it: its sockets stay open, and it says nothing more.

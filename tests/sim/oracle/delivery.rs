@@ -1,6 +1,7 @@
 //! Messages: to whom, as what, in which order, and what becomes of those that do not fit.
 
 use super::{Call, Oracle, Verdict, ensure, whole};
+use crate::client::resolve;
 use crate::shadow::{Copy, Flight, LifeId, PubId, Publication, Replay, passed_on};
 use crate::shard::Event;
 use crate::trace;
@@ -192,7 +193,7 @@ impl Oracle {
         frame: &[u8],
         taken: bool,
     ) -> Verdict {
-        let Some(conn) = self.shadow.conns.get(&(call.core, key)) else {
+        let Some(conn) = self.shadow.conns.get_mut(&(call.core, key)) else {
             return Err(format!("a message for {key:?}, which is not open"));
         };
         let (id, version) = (conn.life, conn.version);
@@ -204,6 +205,13 @@ impl Oracle {
             "a message larger than {} bytes [MQTT-3.1.2-24]",
             conn.packet_bytes_max
         );
+        let alias = publish.properties.topic_alias().map_or(0, std::num::NonZero::get);
+        ensure!(alias <= conn.aliases_max, "alias {alias} above {} [MQTT-3.3.2-9]", conn.aliases_max);
+        // What the client does not get to read does not count.
+        let mut untouched = conn.aliases_out.clone();
+        let aliases = if taken { &mut conn.aliases_out } else { &mut untouched };
+        let topic = resolve(aliases, &publish)?;
+        let publish = Publish { topic: &topic, ..publish };
         call.touched.push(id);
         *self.taken.entry((call.core, key)).or_default() += u64::from(taken);
         let client = self.shadow.lives[id].client.clone();
@@ -229,7 +237,8 @@ impl Oracle {
             Some(at) => (call.due.remove(at).1, Source::Due),
             None => {
                 ensure!(!self.shadow.lives[id].blocked, "its output is full");
-                while self.give_up_front(call, id) {}
+                // A retained message of QoS 0 does not wait for repetitions that the window has no room for.
+                while publish.qos != QoS::AtMostOnce && self.give_up_front(call, id) {}
                 match self.waiting(call, id, publish)? {
                     Some(copy) => (copy, Source::Queue),
                     None => self.replayed(id, publish, version)?,
@@ -338,8 +347,13 @@ impl Oracle {
 
     /// A message that waited, if it is its turn. Before it, only messages that cannot be sent may have waited.
     fn waiting(&mut self, call: &Call<'_>, id: LifeId, publish: &Publish<'_>) -> Verdict<Option<Copy>> {
+        // Messages without payload all look the same: this is the first that may still be sent.
+        let alive = |copy: &Copy| !self.shadow.publications[copy.publication].expired(call.now);
         let found = |copy: &Copy| {
-            copy.qos == publish.qos && copy.retain == publish.retain && self.is(copy.publication, publish)
+            copy.qos == publish.qos
+                && copy.retain == publish.retain
+                && self.is(copy.publication, publish)
+                && alive(copy)
         };
         let Some(at) = self.shadow.lives[id].queue.iter().position(found) else { return Ok(None) };
         for _ in 0..at {

@@ -1,6 +1,7 @@
 //! What a call's cause makes true, before anything that the engine does about it.
 
 use super::{Call, Connecting, Oracle, Reply, Verdict, ensure};
+use crate::client::resolve;
 use crate::shadow::{AckDue, Conn, LifeId, Publication, Replay, SubAckDue, Subscription, Will, passed_on};
 use crate::shard::Cause;
 use crate::workload::BAD_FILTERS;
@@ -106,6 +107,7 @@ impl Oracle {
                 .properties
                 .maximum_packet_size()
                 .map_or(u32::MAX, std::num::NonZero::get),
+            aliases_max: connect.properties.topic_alias_maximum().unwrap_or(0),
             will,
             refused,
         });
@@ -152,6 +154,9 @@ impl Oracle {
             version: connecting.version,
             receive_maximum: connecting.receive_maximum,
             packet_bytes_max: connecting.packet_bytes_max,
+            aliases_max: connecting.aliases_max,
+            aliases_out: BTreeMap::new(),
+            aliases_in: BTreeMap::new(),
             silence: silence.map(|secs| Span::from_millis(u64::from(secs) * 1_500)),
             heard: call.now,
             acks: VecDeque::new(),
@@ -282,6 +287,15 @@ impl Oracle {
     }
 
     fn published(&mut self, call: &mut Call<'_>, conn: ConnKey, publish: &Publish<'_>) -> Verdict {
+        let aliases_max = self.shadow.features.topic_alias_max;
+        if publish.properties.topic_alias().is_some_and(|alias| alias.get() > aliases_max) {
+            return self.violation(call, conn, ReasonCode::TopicAliasInvalid);
+        }
+        let Some(state) = self.shadow.conns.get_mut(&(call.core, conn)) else { return Ok(()) };
+        let Ok(topic) = resolve(&mut state.aliases_in, publish) else {
+            return self.violation(call, conn, ReasonCode::ProtocolError);
+        };
+        let publish = &Publish { topic: &topic, ..*publish };
         if let Some(reason) = misuse(publish, &self.shadow.limits) {
             return self.violation(call, conn, reason);
         }
@@ -572,9 +586,6 @@ fn granted(asked_s: u32, limits: &Limits) -> Option<Span> {
 fn misuse(publish: &Publish<'_>, limits: &Limits) -> Option<ReasonCode> {
     if publish.properties.subscription_identifier().is_some() || publish.topic.is_empty() {
         return Some(ReasonCode::ProtocolError);
-    }
-    if publish.properties.topic_alias().is_some() {
-        return Some(ReasonCode::TopicAliasInvalid);
     }
     let deep = publish.topic.split('/').count() > usize::from(limits.topic_levels_max);
     (deep || publish.topic.contains(['+', '#', '\0'])).then_some(ReasonCode::TopicNameInvalid)
