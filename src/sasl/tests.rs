@@ -1,3 +1,5 @@
+//! The example of RFC 7677, and everything that is to be refused.
+
 use super::*;
 
 const SECRET: &Secret = &Secret([7; 32]);

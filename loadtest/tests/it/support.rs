@@ -1,11 +1,12 @@
 //! Brokers to put load on, and what the load generator says of them.
 
 use pantala::broker::{Broker, Settings};
-use pantala::types::Limits;
+use pantala::types::{Features, Limits};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -28,9 +29,11 @@ impl Pantala {
         let allowed = sched_getaffinity(None).expect("our own processors");
         let core = (0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).expect("one of them");
         let broker = Broker::start(Settings {
-            listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            listeners: vec![(SocketAddr::from(([127, 0, 0, 1], 0)), None)],
             cores: vec![core, core],
             limits: Limits::default(),
+            features: Features::default(),
+            users: Arc::default(),
             sys_interval: None,
         });
         let broker = broker.expect("the broker starts");

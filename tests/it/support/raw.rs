@@ -50,6 +50,16 @@ impl Raw {
         got
     }
 
+    /// Everything up to the end of the connection, and whether that came. A reset is an end as well.
+    pub(crate) fn rest(&mut self) -> (Vec<u8>, bool) {
+        let mut got = Vec::new();
+        let closed = match self.0.read_to_end(&mut got) {
+            Ok(_) => true,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        };
+        (got, closed)
+    }
+
     /// The broker closes the connection, without another byte.
     #[track_caller]
     pub(crate) fn expect_closed(&mut self) {

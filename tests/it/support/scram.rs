@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 const SALT: &[u8] = b"a salt for tests";
-/// Few, so that tests are quick.
+/// The fewest that the broker takes.
 const ITERATIONS: u32 = 4_096;
 
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {

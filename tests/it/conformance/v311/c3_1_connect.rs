@@ -1,8 +1,8 @@
 //! 3.1.0 to 3.1.2: CONNECT's variable header.
 
 use super::{
-    MARK, acknowledged, clean, closes, closes_at_once, connect_of, kept, nothing_but_the_mark, retained,
-    subscriber,
+    MARK, acknowledged, clean, closes, closes_at_once, connect_of, established, kept, latecomer,
+    nothing_but_the_mark, retained, subscriber,
 };
 use crate::conformance::on_each_layout;
 use crate::support::{Broker, Connect, PINGREQ, Raw, connack, packet, publish, subscribe, text};
@@ -160,18 +160,15 @@ fn mqtt_3_1_2_9_a_will_has_its_qos_and_retain_and_needs_topic_and_message() {
     on_each_layout(|broker| {
         closes_at_once(broker, &connect_of(6, &[&text("lacks")]));
         closes_at_once(broker, &connect_of(6, &[&text("lacks"), &text("will")]));
-        for (id, qos, retain) in [("0", 0, false), ("1", 1, true), ("2", 2, false)] {
-            let mut watcher = clean(broker, "watcher");
-            watcher.subscribe("will", 2);
+        for (id, qos, retain) in [("will-0", 0, false), ("will-1", 1, true), ("will-2", 2, false)] {
+            let mut watcher = established(broker, "watcher", "will", 2);
             drop(with_will(broker, id, qos, retain));
-            let packet_id = (qos > 0).then_some(1);
+            let packet_id = (qos > 0).then_some(2);
             watcher.expect(&publish(qos << 1, "will", packet_id, id.as_bytes()));
-            let mut later = clean(broker, "later");
+            let mut later = latecomer(broker, "later");
             later.subscribe("will", 2);
-            if retain {
-                later.expect(&publish(3, "will", Some(1), id.as_bytes()));
-                retained(&mut clean(broker, "cleaner"), "will", b"");
-            }
+            let (qos, payload) = if retain { (qos, id) } else { (1, "earlier") };
+            later.expect(&publish(qos << 1 | 1, "will", Some(1), payload.as_bytes()));
         }
     });
 }
@@ -243,18 +240,20 @@ fn mqtt_3_1_2_16_a_will_without_will_retain_is_not_retained() {
         let mut watcher = subscriber(broker, "watcher", &[("will", 1)]);
         drop(with_will(broker, "passing", 1, false));
         watcher.expect(&publish(2, "will", Some(1), b"passing"));
-        let mut later = subscriber(broker, "later", &[("will", 0)]);
-        nothing_but_the_mark(&mut watcher, &mut later);
+        let mut later = latecomer(broker, "later");
+        later.subscribe("will", 0);
+        later.subscribe(MARK, 0);
+        nothing_but_the_mark(&mut clean(broker, "publisher"), &mut later);
     });
 }
 
 #[test]
 fn mqtt_3_1_2_17_a_will_with_will_retain_is_retained() {
     on_each_layout(|broker| {
-        let mut watcher = subscriber(broker, "watcher", &[("will", 0)]);
+        let mut watcher = established(broker, "watcher", "will", 0);
         drop(with_will(broker, "stays", 1, true));
         watcher.expect(&publish(0, "will", None, b"stays"));
-        let mut later = clean(broker, "later");
+        let mut later = latecomer(broker, "later");
         later.subscribe("will", 0);
         later.expect(&publish(1, "will", None, b"stays"));
     });

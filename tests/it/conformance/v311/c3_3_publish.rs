@@ -1,6 +1,8 @@
 //! 3.3: PUBLISH.
 
-use super::{acknowledged, clean, closes, kept, nothing_but_the_mark, retained, subscriber};
+use super::{
+    acknowledged, clean, closes, established, kept, latecomer, nothing_but_the_mark, retained, subscriber,
+};
 use crate::conformance::on_each_layout;
 use crate::support::{binary, packet, publish, suback, subscribe, subscribe_many, text};
 
@@ -58,8 +60,6 @@ fn mqtt_3_3_1_4_qos_3_closes_the_connection() {
 fn mqtt_3_3_1_5_a_retained_message_is_stored_with_its_qos() {
     on_each_layout(|broker| {
         let mut publisher = clean(broker, "publisher");
-        // The QoS 2 message is the last: its PUBREC says that the others before it are stored as well.
-        publisher.send(&publish(1, "stored/0", None, b"0"));
         retained(&mut publisher, "stored/1", b"1");
         publisher.send(&publish(5, "stored/2", Some(2), b"2"));
         publisher.expect(&[0x50, 2, 0, 2]);
@@ -100,9 +100,7 @@ fn mqtt_3_3_1_7_a_retained_message_of_qos_0_replaces_what_was_there() {
         watcher.expect(&publish(1, "replaced", None, b"old"));
         publisher.send(&publish(1, "replaced", None, b"new"));
         watcher.expect(&publish(0, "replaced", None, b"new"));
-        // What the same client retains after it is stored after it.
-        retained(&mut publisher, "replaced/after", b"x");
-        let mut later = clean(broker, "later");
+        let mut later = latecomer(broker, "later");
         later.subscribe("replaced", 1);
         later.expect(&publish(1, "replaced", None, b"new"));
     });
@@ -124,12 +122,11 @@ fn mqtt_3_3_1_8_retain_is_set_on_what_a_new_subscription_brings() {
 #[test]
 fn mqtt_3_3_1_9_retain_is_not_set_on_what_an_established_subscription_brings() {
     on_each_layout(|broker| {
-        let mut subscriber = subscriber(broker, "subscriber", &[("flag/0", 0), ("flag/1", 1)]);
-        let mut publisher = clean(broker, "publisher");
-        retained(&mut publisher, "flag/0", b"x");
-        subscriber.expect(&publish(0, "flag/0", None, b"x"));
-        retained(&mut publisher, "flag/1", b"x");
-        subscriber.expect(&publish(2, "flag/1", Some(1), b"x"));
+        for qos in 0..=1 {
+            let mut subscriber = established(broker, "subscriber", "flag", qos);
+            retained(&mut clean(broker, "publisher"), "flag", b"x");
+            subscriber.expect(&publish(qos << 1, "flag", (qos > 0).then_some(2), b"x"));
+        }
     });
 }
 

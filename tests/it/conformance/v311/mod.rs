@@ -59,6 +59,26 @@ fn subscriber(broker: &Broker, id: &str, filters: &[(&str, u8)]) -> Raw {
     raw
 }
 
+/// A client that every shard has taken notice of: what was sent to be retained before it came is stored by then.
+#[track_caller]
+fn latecomer(broker: &Broker, id: &str) -> Raw {
+    let mut raw = clean(broker, id);
+    // SUBACK waits for all shards where nobody beside this client has the filter.
+    raw.subscribe(&format!("only/{id}"), 0);
+    raw
+}
+
+/// A client with a subscription that has brought what was retained, "earlier": what comes now is live. The packet id 1 is
+/// taken if the QoS is not 0.
+#[track_caller]
+fn established(broker: &Broker, id: &str, topic: &str, qos: u8) -> Raw {
+    retained(&mut clean(broker, "established"), topic, b"earlier");
+    let mut raw = clean(broker, id);
+    raw.subscribe(topic, qos);
+    raw.expect(&publish(qos.min(1) << 1 | 1, topic, (qos > 0).then_some(1), b"earlier"));
+    raw
+}
+
 /// Publishes with QoS 1 and waits for PUBACK.
 #[track_caller]
 fn acknowledged(publisher: &mut Raw, topic: &str, payload: &[u8]) {

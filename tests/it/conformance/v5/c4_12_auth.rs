@@ -69,7 +69,7 @@ fn expect_refusal(raw: &mut Raw, reason: u8) {
 #[test]
 fn mqtt_3_15_1_1_auth_with_other_flags_ends_the_connection() {
     with_users(|broker| {
-        for flags in 1..16 {
+        for flags in [1, 2, 4, 8, 15] {
             let (mut raw, _, answer) = challenged(broker, "client", "user", "pencil");
             let mut bytes = auth(0x18, &said(METHOD, &answer));
             bytes[0] |= flags;
@@ -88,7 +88,7 @@ fn mqtt_3_15_1_1_auth_with_other_flags_ends_the_connection() {
 #[test]
 fn mqtt_3_15_2_1_auth_has_a_reason_of_its_table() {
     with_users(|broker| {
-        for reason in (0..=0xff).filter(|reason| ![0, 0x18, 0x19].contains(reason)) {
+        for reason in [0x01, 0x04, 0x17, 0x1a, 0x80, 0x87, 0x8c, 0xff] {
             let (mut raw, _, _) = authenticated(broker, "client");
             raw.send(&auth(reason, &said(METHOD, b"")));
             raw.expect_goodbye(0x81);

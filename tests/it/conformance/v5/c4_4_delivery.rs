@@ -160,7 +160,7 @@ fn mqtt_4_6_0_6_every_topic_is_ordered() {
         for number in 0..20_u8 {
             for topic in &topics {
                 sent.extend(publish_v5(number % 2, topic, None, &[], &[number]));
-                sent.extend(publish_v5(2 | number % 2, topic, Some(1), &[], &[number]));
+                sent.extend(publish_v5(2 | (number % 2), topic, Some(1), &[], &[number]));
             }
         }
         publisher.send(&sent);

@@ -9,7 +9,6 @@ mod v5_properties;
 use super::with_settings;
 use crate::support::{Broker, Connect, PINGREQ, PINGRESP, Raw, publish, suback, subscribe};
 use std::collections::BTreeSet;
-use std::io::{ErrorKind, Read};
 
 /// Unfinished QoS 2 messages that the brokers of the battery take from a 5.0 client, so that a case can exceed them.
 const RECEIVE_MAX: u16 = 4;
@@ -78,7 +77,7 @@ impl Case {
                 (!fits).then(|| format!("SUBACK with {codes:02x?} and not {got:02x?}"))
             }
             reaction => {
-                let (got, closed) = rest(&mut raw);
+                let (got, closed) = raw.rest();
                 let fault = reaction.expects(&got);
                 if closed { fault } else { Some(format!("not closed after {got:02x?}")) }
             }
@@ -103,16 +102,6 @@ impl Reaction {
         };
         (!fits).then(|| format!("{wanted} and not {got:02x?}"))
     }
-}
-
-/// Everything up to the end of a connection, and whether that came.
-fn rest(raw: &mut Raw) -> (Vec<u8>, bool) {
-    let mut got = Vec::new();
-    let closed = match raw.0.read_to_end(&mut got) {
-        Ok(_) => true,
-        Err(error) => error.kind() == ErrorKind::ConnectionReset,
-    };
-    (got, closed)
 }
 
 /// Clients that do nothing wrong, and are there all the time.

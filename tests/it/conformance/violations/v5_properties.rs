@@ -213,6 +213,13 @@ fn values() -> Vec<Case> {
             &byte(property::PAYLOAD_FORMAT, 2),
         ),
         wrong("MQTT 3.3.2.3.2 Payload Format Indicator 2", Publish, &byte(property::PAYLOAD_FORMAT, 2)),
+        wrong("MQTT-3.3.2-14 a Response Topic with #", Publish, &data(property::RESPONSE_TOPIC, "a/#")),
+        wrong("MQTT-3.3.2-14 a Response Topic with +", Publish, &data(property::RESPONSE_TOPIC, "+/a")),
+        wrong(
+            "MQTT-3.3.2-14 a Response Topic with # in the will",
+            Will,
+            &data(property::RESPONSE_TOPIC, "#"),
+        ),
         wrong("MQTT-3.3.4-6 Subscription Identifier in PUBLISH", Publish, &subscription_id(1)),
         wrong("MQTT 3.3.2.3.8 Subscription Identifier 0 in PUBLISH", Publish, &subscription_id(0)),
         wrong("MQTT 3.8.2.1.2 Subscription Identifier 0", Subscribe, &subscription_id(0)),
