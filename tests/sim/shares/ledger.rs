@@ -26,8 +26,8 @@ pub(crate) struct Membership {
     terms: BTreeSet<Terms>,
     /// It is a member now, and its SUBACK has left.
     acknowledged: bool,
-    /// It is a member now, with or without SUBACK.
-    asked: bool,
+    /// It is a member now, with or without SUBACK; by the call that made it one.
+    asked: Option<u64>,
 }
 
 /// A session from its beginning to its end.
@@ -98,15 +98,17 @@ impl Ledger {
         self.lives.len() - 1
     }
 
-    pub(crate) fn asks(&mut self, life: LifeId, group: usize, terms: Terms) {
+    /// A session asks to be a member, or for other terms. Returns the call that made it a member.
+    pub(crate) fn asks(&mut self, life: LifeId, group: usize, terms: Terms) -> u64 {
         let membership = &mut self.lives[life].groups[group];
         membership.terms.insert(terms);
-        membership.asked = true;
+        *membership.asked.get_or_insert(self.calls)
     }
 
-    pub(crate) fn joined(&mut self, life: LifeId, group: usize) {
+    /// SUBACK leaves for what was asked in a call; the client may have left since.
+    pub(crate) fn joined(&mut self, life: LifeId, group: usize, asked: u64) {
         let membership = &mut self.lives[life].groups[group];
-        membership.acknowledged = membership.asked;
+        membership.acknowledged |= membership.asked == Some(asked);
     }
 
     pub(crate) fn leaves(&mut self, life: LifeId, group: usize) {
@@ -162,7 +164,7 @@ impl Ledger {
             qos == publication.qos.min(terms.qos)
                 && retained == (publication.retain && terms.retain_as_published)
         };
-        ensure!(who.groups[group].asked, "to a client that has left: {}", told());
+        ensure!(who.groups[group].is_member(), "to a client that has left: {}", told());
         ensure!(who.groups[group].terms.iter().any(suits), "not as it was asked for: {}", told());
         let expired = publication.expiry.is_some_and(|expiry| publication.received + expiry <= now);
         ensure!(!expired, "it has expired [MQTT-3.3.2-5]: {}", told());
@@ -224,6 +226,6 @@ impl Membership {
 
     /// Whether it is one; its SUBACK may have been lost with a connection.
     pub(crate) fn is_member(&self) -> bool {
-        self.asked
+        self.asked.is_some()
     }
 }

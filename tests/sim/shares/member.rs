@@ -32,8 +32,8 @@ pub(crate) struct Member {
     pub(crate) answers: VecDeque<Answer>,
     input: Vec<u8>,
     last_id: u16,
-    /// By packet id: what SUBACK is to say, and the groups that it is about.
-    pub(crate) asked: BTreeMap<u16, Vec<usize>>,
+    /// By packet id of a SUBSCRIBE: the group that it is about, and since when it is asked for.
+    pub(crate) asked: BTreeMap<u16, (usize, u64)>,
 }
 
 /// A message that is published.
@@ -103,14 +103,13 @@ impl Member {
         }))
     }
 
-    /// SUBSCRIBE with some groups' filters, on the same terms each. The Subscription Identifier names the group, so there
-    /// is one group per packet.
-    pub(crate) fn subscribe(&mut self, group: usize, options: SubscriptionOptions) -> BytesMut {
+    /// SUBSCRIBE with one group's filter, which the Subscription Identifier names.
+    pub(crate) fn subscribe(&mut self, group: usize, options: SubscriptionOptions, since: u64) -> BytesMut {
         let mut block = BytesMut::new();
         SubscribeFilters::write(&mut block, FILTERS[group], options);
         let filters = SubscribeFilters::parse(&block, self.version).expect("a filter");
         let packet_id = self.fresh_id();
-        self.asked.insert(packet_id.get(), vec![group]);
+        self.asked.insert(packet_id.get(), (group, since));
         let mut properties = PropertiesBuf::default();
         if self.version.is_v5() {
             properties.push(Property::SubscriptionIdentifier(u32::try_from(group + 1).unwrap_or(1)));

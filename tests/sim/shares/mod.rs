@@ -259,10 +259,11 @@ impl Shares {
             ensure!(connack.code == 0 && connack.session_present != fresh, "{connack:?} to {}", member.name);
         }
         if let Packet::SubAck(suback) = packet {
-            let groups = member.asked.remove(&suback.packet_id.get());
-            let Some(groups) = groups else { return Err(format!("{suback:?} was not due")) };
+            let Some((group, since)) = member.asked.remove(&suback.packet_id.get()) else {
+                return Err(format!("{suback:?} was not due"));
+            };
             ensure!(suback.codes.iter().all(|&code| code < 3), "{suback:?} to a member");
-            groups.into_iter().for_each(|group| self.ledger.joined(life, group));
+            self.ledger.joined(life, group, since);
         }
         Ok(())
     }
@@ -422,10 +423,9 @@ impl Shares {
 
     fn subscribe(&mut self, at: usize, group: usize, options: SubscriptionOptions) -> Verdict {
         let terms = Terms { qos: options.qos, retain_as_published: options.retain_as_published };
-        if let Some(life) = self.members[at].life {
-            self.ledger.asks(life, group, terms);
-        }
-        let bytes = self.members[at].subscribe(group, options);
+        let Some(life) = self.members[at].life else { return Ok(()) };
+        let since = self.ledger.asks(life, group, terms);
+        let bytes = self.members[at].subscribe(group, options, since);
         self.send(at, &bytes)
     }
 
@@ -464,7 +464,7 @@ impl Shares {
         }
         let mut options = SubscriptionOptions::of(QoS::AtLeastOnce);
         options.no_local = true;
-        let bytes = self.members[at].subscribe(0, options);
+        let bytes = self.members[at].subscribe(0, options, 0);
         if let Some(life) = self.members[at].life {
             self.left(life);
         }
