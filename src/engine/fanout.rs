@@ -1,6 +1,6 @@
 //! A message to everybody who wants it: local clients get frames, other cores get it once each.
 
-use super::frames::{Frames, Kind};
+use super::frames::{Frames, Kind, fitting};
 use super::publish::Publication;
 use super::share::Sharing;
 use super::{Counters, Effects, Engine, Gauges, PeerMessage};
@@ -219,8 +219,8 @@ impl Delivering<'_> {
     ) {
         let Presence::Here(link) = &mut session.presence else { return };
         let topic = publication.topic.as_str();
-        let naming = link.name(topic);
-        let slot = self.frames.named(self.now, publication, kind, ids, naming);
+        let (slot, naming) =
+            fitting(link, topic, |naming| self.frames.named(self.now, publication, kind, ids, naming));
         if slot.len > link.packet_bytes_max as usize {
             self.counters.dropped.too_large += 1;
             session.dropped += 1;
@@ -267,9 +267,9 @@ impl Delivering<'_> {
             return Sent::NotNow;
         }
         let topic = publication.topic.as_str();
-        let naming = link.name(topic);
         let kind = Kind { version: link.version, qos, retain };
-        let slot = self.frames.named(self.now, publication, kind, ids, naming);
+        let (slot, naming) =
+            fitting(link, topic, |naming| self.frames.named(self.now, publication, kind, ids, naming));
         if slot.len > link.packet_bytes_max as usize {
             return Sent::TooLarge;
         }

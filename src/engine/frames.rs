@@ -3,7 +3,7 @@
 use super::Effects;
 use super::publish::Publication;
 use crate::codec::{PublishHead, Version};
-use crate::session::{Naming, Queued};
+use crate::session::{Link, Naming, Queued};
 use crate::types::limits::SHARE_FROM_BYTES;
 use crate::types::{ConnKey, Now, PacketId, QoS};
 use bytes::{Bytes, BytesMut};
@@ -185,6 +185,17 @@ impl Frames {
         self.buffer[slot.packet_id_at..slot.packet_id_at + 2].copy_from_slice(&id.get().to_be_bytes());
         self.offer(slot, conn, fx)
     }
+}
+
+/// The frame of a message to `topic`, named as briefly as the client's aliases allow, and how it is named. An alias is
+/// introduced only where there is room for both in the largest packet that the client takes. [MQTT-3.1.2-25]
+pub(super) fn fitting(link: &Link, topic: &str, mut frame: impl FnMut(Naming) -> Slot) -> (Slot, Naming) {
+    let naming = link.name(topic);
+    let slot = frame(naming);
+    if slot.len > link.packet_bytes_max as usize && matches!(naming, Naming::Assign(_)) {
+        return (frame(Naming::Topic), Naming::Topic);
+    }
+    (slot, naming)
 }
 
 /// The topic and the alias that a message carries.

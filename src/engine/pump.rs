@@ -1,6 +1,7 @@
 //! What waits for a connected client goes out, as far as its window and its output have room: first what is sent
 //! again after a reconnect, then the queue, then retained messages.
 
+use super::frames::fitting;
 use super::{Effects, Engine};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
 use crate::session::{Presence, Queued, Resend};
@@ -62,8 +63,9 @@ impl Engine {
                 }
                 Resend::Publish(id, queued) => {
                     let Presence::Here(link) = &mut session.presence else { return false };
-                    let naming = link.name(queued.message.topic());
-                    let slot = frames.queued(now, queued, target.version, true, naming);
+                    let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
+                        frames.queued(now, queued, target.version, true, naming)
+                    });
                     // Too large for what the client takes now: dropped as if it had been delivered. [MQTT-3.1.2-25]
                     if slot.len > target.packet_bytes_max as usize {
                         counters.dropped.too_large += 1;
@@ -131,8 +133,9 @@ impl Engine {
         }
         let ephemeral = session.ephemeral();
         let Presence::Here(link) = &mut session.presence else { return Step::Full };
-        let naming = link.name(queued.message.topic());
-        let slot = frames.queued(now, queued, target.version, false, naming);
+        let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
+            frames.queued(now, queued, target.version, false, naming)
+        });
         if slot.len > target.packet_bytes_max as usize {
             counters.dropped.too_large += 1;
             session.dropped += 1;

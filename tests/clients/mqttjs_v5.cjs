@@ -267,6 +267,31 @@ const scenarios = {
     assert.equal((await within(told, 'the reason'))[0].reasonCode, 0x87)
   },
 
+  // Against a broker that does without what the standard leaves to it.
+  async limited () {
+    const client = await Client.connect('c')
+    const { maximumQoS, retainAvailable, wildcardSubscriptionAvailable, subscriptionIdentifiersAvailable, sharedSubscriptionAvailable } =
+      client.connack.properties
+    assert.equal(maximumQoS, 1)
+    for (const available of [retainAvailable, wildcardSubscriptionAvailable, subscriptionIdentifiersAvailable, sharedSubscriptionAvailable]) {
+      assert.equal(available, false)
+    }
+    const subscribe = (topic, options) => within(client.mqtt.subscribeAsync(topic, { qos: 1, ...options }), 'suback')
+    assert.equal((await subscribe('plain', { qos: 2 }))[0].qos, 1)
+    const refused = reason => ({ packet }) => packet.granted[0] === reason
+    await assert.rejects(subscribe('wild/#'), refused(0xa2))
+    await assert.rejects(subscribe('numbered', { properties: { subscriptionIdentifier: 7 } }), refused(0xa1))
+    await assert.rejects(subscribe('$share/group/x'), refused(0x9e))
+    await client.send('plain', 'x')
+    await client.expect('plain', 'x', 1)
+    for (const [options, reason] of [[{ qos: 2 }, 0x9b], [{ qos: 0, retain: true }, 0x9a]]) {
+      const wrong = await Client.connect(`w${reason}`)
+      const told = once(wrong.mqtt, 'disconnect')
+      wrong.mqtt.publish('plain', '', options, () => {})
+      assert.equal((await within(told, 'the reason'))[0].reasonCode, reason)
+    }
+  },
+
   async assigned_id () {
     const client = await Client.connect('c', { more: { clientId: '' } })
     assert.ok(client.connack.properties.assignedClientIdentifier.length > 0)

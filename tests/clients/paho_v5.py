@@ -206,6 +206,25 @@ def reason_codes():
     assert [code.value for code in client.granted.get(timeout=PATIENCE)] == [0x8F]
 
 
+def limited():
+    """Against a broker that does without what the standard leaves to it."""
+    client = Client("c")
+    server = client.server
+    assert (server.MaximumQoS, server.RetainAvailable, server.WildcardSubscriptionAvailable) == (1, 0, 0), server
+    assert (server.SubscriptionIdentifierAvailable, server.SharedSubscriptionAvailable) == (0, 0), server
+    assert not hasattr(server, "TopicAliasMaximum"), server
+    assert client.subscribe_with("plain", qos=2) == 1
+    assert client.subscribe_with("wild/#", qos=1) == 0xA2
+    assert client.subscribe_with("numbered", identifier=7, qos=1) == 0xA1
+    assert client.subscribe_with("$share/group/x", qos=1) == 0x9E
+    assert client.publish_with("plain", b"x").value == 0
+    client.expect("plain", b"x", 1)
+    for name, options, reason in (("qos", {"qos": 2}, 0x9B), ("retain", {"retain": True}, 0x9A)):
+        wrong = Client(name)
+        wrong.client.publish("plain", b"", **options)
+        assert wrong.gone.get(timeout=PATIENCE).value == reason
+
+
 def assigned_id():
     client = paho_client.mqtt.Client(paho_client.CallbackAPIVersion.VERSION2, protocol=paho_client.PROTOCOL)
     answers = queue.Queue()

@@ -137,6 +137,20 @@ fn the_c_client_with_what_5_0_added() {
     run(paho_c().command(), &Broker::start(), "5", &scenarios);
 }
 
+#[test]
+fn clients_are_told_what_a_broker_does_without() {
+    let settings = "[mqtt]
+        qos_max = 1
+        retain = false
+        wildcard_subscriptions = false
+        subscription_ids = false
+        shared_subscriptions = false
+        topic_alias_max = 0";
+    let broker = Broker::with(settings);
+    run(python("paho_v5.py"), &broker, "5", &["limited"]);
+    run(node("mqttjs_v5.cjs"), &broker, "5", &["limited"]);
+}
+
 /// The example of RFC 7677: `user` with the password `pencil`.
 const USER: &str = "[[user]]
 name = \"user\"

@@ -52,13 +52,16 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles `tests/clients/<name>.c`, and links a library that `tests/run` installs.
+    /// Compiles the files in `tests/clients/<name>`, and links a library that `tests/run` installs.
     pub(crate) fn new(name: &str, library: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(name);
+        let files =
+            std::fs::read_dir(script(name)).expect("a folder").map(|file| file.expect("a file").path());
         let output = program("cc")
             .args(["-std=gnu11", "-Wall", "-Wextra", "-pthread", "-o"])
-            .args([&path, &script(&format!("{name}.c"))])
+            .arg(&path)
+            .args(files.filter(|file| file.extension().is_some_and(|extension| extension == "c")))
             .arg(format!("-l{library}"))
             .output()
             .expect("a C compiler");

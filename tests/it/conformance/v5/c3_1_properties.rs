@@ -141,6 +141,62 @@ fn mqtt_3_1_2_24_nothing_larger_than_the_client_takes_is_sent() {
     });
 }
 
+/// The rest of [MQTT-3.1.2-24]: what waited, what is retained, what is named by an alias.
+#[test]
+fn mqtt_3_1_2_24_what_just_fits_is_sent_and_a_byte_more_is_not() {
+    on_each_layout(|broker| {
+        let payload = |qos: u8, topic: &str, more: usize| {
+            let overhead = publish_v5(qos << 1, topic, (qos > 0).then_some(1), &[], b"").len();
+            vec![b'x'; 100 - overhead + more]
+        };
+        let fits = |topic: &str, more: usize| payload(1, topic, more);
+        let properties = [
+            property::four(property::MAXIMUM_PACKET_SIZE, 100),
+            property::four(property::SESSION_EXPIRY, 1_000),
+        ];
+        let connect = Connect { properties: &properties.concat(), clean: false, ..Connect::v5("sleeper") };
+        let (mut client, _) = broker.greeted(&connect);
+        client.subscribe_v5("t", 1);
+        client.leave();
+        let mut publisher = broker.v5("publisher");
+        for (more, kept) in [(1, "kept/1"), (0, "kept/0"), (2, "kept/2")] {
+            publisher.publishes(0, "t", &[], &fits("t", more));
+            publisher.publishes(1, kept, &[], &fits(kept, more));
+        }
+        let (mut client, _) = broker.greeted(&connect);
+        client.expect(&publish_v5(2, "t", Some(1), &[], &fits("t", 0)));
+        client.subscribe_v5("kept/+", 1);
+        client.expect(&publish_v5(3, "kept/0", Some(2), &[], &fits("kept/0", 0)));
+        client.lives();
+        // What is sent again is as large.
+        client.leave();
+        let (mut client, _) = broker.greeted(&connect);
+        client.expect(&publish_v5(0xa, "t", Some(1), &[], &fits("t", 0)));
+        client.expect(&publish_v5(0xb, "kept/0", Some(2), &[], &fits("kept/0", 0)));
+        client.lives();
+        // An alias takes room when it is introduced, and makes room when it stands alone.
+        let properties = [properties.concat(), property::two(property::ALIAS_MAXIMUM, 1)].concat();
+        for qos in 0..2 {
+            let id = format!("named-{qos}");
+            let (mut client, _) = broker.greeted(&Connect { properties: &properties, ..Connect::v5(&id) });
+            let topic = format!("a/rather/long/topic/{qos}");
+            let fits = |more: usize| payload(qos, &topic, more);
+            client.subscribe_v5(&topic, qos);
+            for more in [1, 0, 2] {
+                publisher.publishes(0, &topic, &[], &fits(more));
+            }
+            publisher.publishes(0, &topic, &[], b"short");
+            publisher.publishes(0, &topic, &[], &fits(topic.len() - 3));
+            for payload in [fits(0), b"short".to_vec(), fits(topic.len() - 3)] {
+                let packet = client.packet();
+                assert!(packet.len() <= 100, "{packet:02x?}");
+                assert_eq!(Publication::of(&packet).payload.len(), payload.len());
+            }
+            client.lives();
+        }
+    });
+}
+
 impl Raw {
     /// Publishes with any QoS, and does what it demands.
     #[track_caller]
