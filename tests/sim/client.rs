@@ -396,7 +396,8 @@ impl Link {
 
     /// Publishes one message of QoS 2 more than the broker takes unacknowledged. [MQTT-3.3.4-7]
     pub(crate) fn overrun(&mut self, session: &mut Session) {
-        if !self.version.is_v5() || self.receive_maximum > OVERRUN_MAX {
+        let again = session.outbound.iter().any(|out| out.packet_id.get() >= OVERRUN_FROM);
+        if again || !self.version.is_v5() || self.receive_maximum > OVERRUN_MAX {
             return;
         }
         for packet_id in (OVERRUN_FROM..=OVERRUN_FROM + self.receive_maximum).filter_map(PacketId::new) {
@@ -411,7 +412,6 @@ impl Link {
                 alias: None,
             };
             self.send_publish(&draft, Some(packet_id), false);
-            session.outbound.retain(|out| out.packet_id != packet_id);
             // Of those that the broker took it keeps the packet ids: they are released on the next connection, before what
             // is sent again needs their room.
             session.outbound.insert(0, Outgoing { packet_id, draft, released: true });
