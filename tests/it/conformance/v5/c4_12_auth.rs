@@ -2,7 +2,8 @@
 
 use crate::conformance::{on_each_layout, with_settings};
 use crate::support::{
-    Answer, Broker, Connect, PINGREQ, PINGRESP, Properties, Raw, Scram, packet, property, publish_v5, user,
+    Answer, Broker, Connect, PINGREQ, PINGRESP, Properties, Raw, Scram, packet, property, publish_v5,
+    subscribe_v5, user,
 };
 
 const METHOD: &str = "SCRAM-SHA-256";
@@ -64,6 +65,30 @@ fn expect_refusal(raw: &mut Raw, reason: u8) {
     let packet = raw.packet();
     assert_eq!((packet[0], &packet[2..4]), (0x20, &[0, reason][..]), "{packet:02x?}");
     raw.expect_closed();
+}
+
+#[test]
+fn mqtt_3_1_2_30_before_connack_only_auth_and_disconnect_may_come() {
+    with_users(|broker| {
+        let mut watcher = broker.v5("watcher");
+        watcher.subscribe_v5("#", 0);
+        let packets = [
+            PINGREQ.to_vec(),
+            publish_v5(1, "early", None, &[], b"x"),
+            subscribe_v5(1, &[], &[("t", 0)]),
+            Connect::v5("client").bytes(),
+        ];
+        for packet in packets {
+            let (mut raw, _, answer) = challenged(broker, "client", "user", "pencil");
+            raw.send(&[packet, auth(0x18, &said(METHOD, &answer))].concat());
+            expect_refusal(&mut raw, 0x82);
+        }
+        broker.v5("client").nothing_before_mark(&mut watcher, "mark");
+        // A client may change its mind.
+        let (mut raw, _, _) = challenged(broker, "client", "user", "pencil");
+        raw.send(&[0xe0, 0]);
+        raw.expect_closed();
+    });
 }
 
 #[test]
