@@ -74,6 +74,16 @@ impl Broker {
         kill_process(self.pid(), Signal::TERM).expect("it runs");
     }
 
+    /// Lets it do nothing, while its sockets go on receiving.
+    pub(crate) fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("it runs");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("it is stopped");
+    }
+
     /// Waits until it has stopped.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
