@@ -25,11 +25,20 @@ impl Broker {
         Self::sharded(2, settings)
     }
 
+    /// With two shards, and these settings of its listener.
+    pub(crate) fn with_listener(settings: &str) -> Self {
+        Self::run(2, "", settings)
+    }
+
     /// With so many shards.
     pub(crate) fn sharded(shards: u16, settings: &str) -> Self {
+        Self::run(shards, settings, "")
+    }
+
+    fn run(shards: u16, settings: &str, listener: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (config, log) = (folder.path().join("pantala.toml"), folder.path().join("log"));
-        let listener = "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n";
+        let listener = format!("[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n{listener}\n");
         std::fs::write(&config, format!("{settings}\n{listener}")).expect("a settings file");
         let mut process = Command::new(env!("CARGO_BIN_EXE_pantala"))
             .arg("--config")
