@@ -412,8 +412,9 @@ impl Link {
             };
             self.send_publish(&draft, Some(packet_id), false);
             session.outbound.retain(|out| out.packet_id != packet_id);
-            // Of those that the broker took it keeps the packet ids: they are released on the next connection.
-            session.outbound.push(Outgoing { packet_id, draft, released: true });
+            // Of those that the broker took it keeps the packet ids: they are released on the next connection, before what
+            // is sent again needs their room.
+            session.outbound.insert(0, Outgoing { packet_id, draft, released: true });
         }
     }
 

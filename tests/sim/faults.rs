@@ -5,6 +5,9 @@ use super::shard::Item;
 use pantala::engine::PeerMessage;
 use pantala::types::{Rng, ShardId, Span, TICK};
 
+/// The longest jump of the clock.
+const A_MONTH: Span = Span::from_secs(30 * 86_400);
+
 /// A bug in the world, as if the broker had it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -128,7 +131,12 @@ impl Faults {
             let link = index(rng, self.slow.len());
             self.slow[link] = step + rng.below(150);
         }
-        if rng.chance(self.rate, 300) { Span(TICK.0 * rng.below(200)) } else { Span(0) }
+        match rng.chance(self.rate, 300) {
+            // A machine that slept for a month.
+            true if rng.chance(1, 12) => Span(TICK.0 * rng.below(A_MONTH.0 / TICK.0)),
+            true => Span(TICK.0 * rng.below(200)),
+            false => Span(0),
+        }
     }
 
     /// From now on all goes well.

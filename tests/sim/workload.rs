@@ -118,7 +118,7 @@ impl Workload {
         // Before 5.0, a client that is not to be named has to begin anew.
         let clean_start = !persistent && !version.is_v5() || rng.chance(1, 12);
         let expiry_s = match persistent {
-            true => Some(*rng.pick(&[3, 20, 100, u32::MAX])),
+            true => Some(*rng.pick(&[3, 20, 100, 1_000_000, u32::MAX - 1, u32::MAX, u32::MAX])),
             false if rng.chance(1, 2) => Some(0),
             false => None,
         };
@@ -141,7 +141,8 @@ impl Workload {
         let mut draft = self.draft(rng);
         // Nobody could read it off the wire: a will without payload looks like any other.
         draft.payload = self.payload(rng);
-        let delay_s = rng.chance(1, 2).then(|| *rng.pick(&[0, 1, 4, 30])).filter(|_| version.is_v5());
+        let delay_s =
+            rng.chance(1, 2).then(|| *rng.pick(&[0, 1, 4, 30, 100_000])).filter(|_| version.is_v5());
         if delay_s.is_some_and(|secs| secs > 0) {
             draft.topic = format!("later/{}", client.name);
         }
@@ -174,7 +175,7 @@ impl Workload {
             payload: if retain && rng.chance(1, 5) { Vec::new() } else { payload },
             qos: *rng.pick(&self.qos),
             retain,
-            expiry_s: rng.chance(1, 8).then(|| *rng.pick(&[1, 2, 10, 1_000])),
+            expiry_s: rng.chance(1, 8).then(|| *rng.pick(&[1, 2, 10, 100_000, u32::MAX])),
             content_type: rng.chance(1, 8).then(|| "text".to_owned()),
             alias: rng.chance(1, 3).then(|| *rng.pick(&ALIASES)),
             user: (0..rng.below(6).saturating_sub(3)).map(|n| (format!("n{n}"), "v".to_owned())).collect(),

@@ -298,11 +298,12 @@ impl Shares {
         self.ledger.lives[life].fresh = resumed.is_none();
         let state = &mut self.ledger.lives[life];
         state.away = None;
-        state.expiry = match (self.members[at].version, expiry_s) {
+        let asked = match (self.members[at].version, expiry_s) {
             (Version::V5, Some(u32::MAX)) => None,
             (Version::V5, secs) => Some(Span::from_secs(secs.unwrap_or(0).into())),
             _ => clean_start.then_some(Span(0)),
         };
+        state.expiry = [asked, self.limits.session_expiry_max].into_iter().flatten().min();
         let bytes = self.members[at].connect(clean_start, expiry_s, window);
         let conn = self.shards[core].sink.adopt(at, Vec::new());
         if let Some(conn) = self.shards[core].sink.conns.get_mut(conn) {
