@@ -202,6 +202,12 @@ impl Engine {
         self.evict(now, fx);
     }
 
+    /// The connection that a client has now.
+    pub fn connection(&self, client_id: &str) -> Option<ConnKey> {
+        let session = self.sessions.get(*self.by_client.get(client_id)?)?;
+        session.link().map(|link| link.conn)
+    }
+
     /// Goes on sending to a client whose output refused a message and has drained to half of its bound since.
     pub fn writable(&mut self, now: Now, conn: ConnKey, fx: &mut impl Effects) {
         let Some(key) = self.session_of(conn) else { return };

@@ -214,6 +214,9 @@ impl Shard {
     }
 
     fn open(&mut self, key: ConnKey, connect: &Connect<'_>, client: ClientId<'_>) {
+        if let Some(before) = self.engine.connection(client.text) {
+            self.read_last(before);
+        }
         if let Some(conn) = self.world.conns.get_mut(key) {
             conn.phase = Phase::Open;
             self.engine.connect(self.world.now, key, connect, client, &mut self.world);

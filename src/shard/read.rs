@@ -26,6 +26,8 @@ pub(super) const STRANGERS_BYTES_MAX: usize = 64 << 20;
 const DIRECT_FROM: usize = 64 << 10;
 /// Memory for a large packet grows by this at first and then doubles, so that a length alone costs nobody memory.
 const DIRECT_FIRST: usize = 256 << 10;
+/// What is read of a connection whose client has a new one: the rest of a packet that has begun, and some more.
+const LAST: usize = 2 * DIRECT_FROM;
 /// Responses that may wait beyond the bound of a connection's output before it is not read any more.
 const RESPONSES_BEYOND: usize = 64 << 10;
 
@@ -98,6 +100,18 @@ impl Shard {
         };
         self.scratch = scratch;
         more
+    }
+
+    /// Reads what a client sent on a connection whose place its next one takes. That one may have come by another shard,
+    /// and have overtaken a DISCONNECT without which the will would be sent.
+    pub(super) fn read_last(&mut self, key: ConnKey) {
+        let Some(conn) = self.world.conns.get(key) else { return };
+        if self.reads() && conn.need < DIRECT_FROM {
+            // The usual scratch buffer may hold the CONNECT because of which this happens.
+            let usual = std::mem::replace(&mut self.scratch, vec![0; LAST]);
+            self.read_scratch(key);
+            self.scratch = usual;
+        }
     }
 
     /// Puts what was left of the last read, and what the socket has, into the scratch buffer.

@@ -18,7 +18,9 @@ function within (promise, what) {
 
 class Client {
   // `properties` are those of CONNECT in 5.0; `more` are options of MQTT.js, `prepare` gets it before it connects.
-  static async connect (name, { clean = true, will, keepalive = 60, reconnectPeriod = 0, properties = {}, more = {}, prepare = () => {} } = {}) {
+  static async connect (name, {
+    clean = true, will, keepalive = 60, reconnectPeriod = 0, properties = {}, more = {}, prepare = () => {}
+  } = {}) {
     const client = new this()
     client.messages = []
     client.waiting = []

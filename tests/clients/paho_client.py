@@ -25,9 +25,10 @@ def properties(kind, **values):
 
 
 class Client:
-    """A client whose messages and events can be waited for. Expects to be accepted; 5.0's properties of CONNECT are a dict."""
+    """A client whose messages and events can be waited for. It expects to be accepted."""
 
     def __init__(self, name, clean=True, will=None, keep_alive=60, manual_ack=False, connect=None):
+        """`connect` are 5.0's properties of CONNECT."""
         v5 = PROTOCOL == mqtt.MQTTv5
         arguments = {} if v5 else {"clean_session": clean}
         name = f"paho-{VERSION}-{running}-{name}"

@@ -255,9 +255,7 @@ def wills():
 
     def mortal(name, delay):
         will = properties(PacketTypes.WILLMESSAGE, **{**values, "WillDelayInterval": delay})
-        return Client(
-            name, clean=False, will=(f"will/{name}", name.encode(), 1, False, will), connect={"SessionExpiryInterval": 100}
-        )
+        return Client(name, clean=False, will=(f"will/{name}", name.encode(), 1, False, will))
 
     # Comes back in time, and then says that the will is wanted after all.
     mortal("back", 3_600).vanish()

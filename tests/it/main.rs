@@ -11,6 +11,7 @@ mod mosquitto;
 mod process;
 mod protocol;
 mod readme;
+mod redirect;
 mod rumqttc;
 mod rumqttc_v5;
 mod sessions;

@@ -77,6 +77,53 @@ fn every_message_arrives_once_and_in_order_while_connections_come_and_go() {
     });
 }
 
+/// Whether the first shard keeps a client that is connected, by what the log says.
+fn is_on_the_first_shard(log: &str, id: &str) -> bool {
+    let line = log.lines().find(|line| line.contains(&format!("client_id=\"{id}\"")));
+    line.expect("it is connected").ends_with("shard=0")
+}
+
+#[test]
+fn a_goodbye_counts_before_the_next_connection_of_its_client_however_busy_its_shard_is() {
+    let broker = Broker::start();
+    let mut watcher = broker.raw();
+    watcher.connect("watcher");
+    watcher.subscribe("will", 0);
+    let clients = (0..80)
+        .map(|n| {
+            let (id, mut raw) = (format!("client-{n}"), broker.raw());
+            raw.send(&Connect { will: Some(("will", &id, 0, false)), ..Connect::new(&id) }.bytes());
+            raw.expect(&connack(false, 0));
+            (id, raw)
+        })
+        .collect::<Vec<_>>();
+    // While the broker is stopped one shard gets more than it reads in a turn, and after that the goodbyes. The other has
+    // nothing to do but accept the next connections and hand them over.
+    let log = broker.log();
+    let (mut busy, _others): (Vec<_>, Vec<_>) =
+        clients.into_iter().partition(|(id, _)| is_on_the_first_shard(&log, id));
+    let mut leaving = busy.split_off(busy.len() / 2);
+    broker.freeze();
+    for (_, raw) in &mut busy {
+        raw.send(&publish(0, "noise", None, &[0; 60_000]));
+    }
+    let back: Vec<Raw> = leaving
+        .iter_mut()
+        .map(|(id, before)| {
+            before.send(&[0xe0, 0]);
+            let mut raw = broker.raw();
+            raw.send(&Connect::new(id).bytes());
+            raw
+        })
+        .collect();
+    broker.thaw();
+    for mut raw in back {
+        raw.expect(&connack(false, 0));
+        raw.send(&publish(0, "will", None, b"no will"));
+        watcher.expect(&publish(0, "will", None, b"no will"));
+    }
+}
+
 #[test]
 fn without_descriptors_the_others_are_served_and_who_waits_gets_in_later() {
     let broker = Broker::start();

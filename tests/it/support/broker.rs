@@ -25,11 +25,20 @@ impl Broker {
         Self::sharded(2, settings)
     }
 
+    /// With two shards, and these settings of its listener.
+    pub(crate) fn with_listener(settings: &str) -> Self {
+        Self::run(2, "", settings)
+    }
+
     /// With so many shards.
     pub(crate) fn sharded(shards: u16, settings: &str) -> Self {
+        Self::run(shards, settings, "")
+    }
+
+    fn run(shards: u16, settings: &str, listener: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (config, log) = (folder.path().join("pantala.toml"), folder.path().join("log"));
-        let listener = "[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n";
+        let listener = format!("[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n{listener}\n");
         std::fs::write(&config, format!("{settings}\n{listener}")).expect("a settings file");
         let mut process = Command::new(env!("CARGO_BIN_EXE_pantala"))
             .arg("--config")
@@ -72,6 +81,16 @@ impl Broker {
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).expect("it runs");
+    }
+
+    /// Lets it do nothing, while its sockets go on receiving.
+    pub(crate) fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).expect("it runs");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        kill_process(self.pid(), Signal::CONT).expect("it is stopped");
     }
 
     /// Waits until it has stopped.

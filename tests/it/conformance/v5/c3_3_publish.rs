@@ -99,7 +99,9 @@ fn mqtt_3_3_1_5_a_message_to_retain_replaces_the_one_before() {
         other.send(&publish_v5(1, "r/1", None, &[], b"of QoS 0"));
         other.publishes(1, "r/2", &[], b"of QoS 1");
         other.send(&publish_v5(5, "r/3", Some(1), &[], b"of QoS 2"));
-        other.expect(&[0x50, 3, 0, 1, 0x10]);
+        // Its shard may not have heard yet that those who looked are gone: with or without a reason.
+        let pubrec = other.packet();
+        assert_eq!((pubrec[0], &pubrec[2..4]), (0x50, &[0, 1][..]));
         other.send(&[0x62, 2, 0, 1]);
         other.expect(&[0x70, 2, 0, 1]);
         let mut later = broker.v5("latest");
