@@ -107,10 +107,13 @@ impl Engine {
         forward: bool,
         fx: &mut impl Effects,
     ) -> Reach {
-        if publication.delivery.retain && !self.replays.is_empty() {
-            self.replays.overtaken(publication.topic.as_str());
-        }
         let matches = self.cache.lookup(&self.trie, publication.topic);
+        if publication.delivery.retain && !self.replays.is_empty() {
+            // Under No Local its publisher does not get it, and gets what is retained instead.
+            let gets = |own| matches.locals.iter().any(|to| to.session == own && to.if_own().is_some());
+            let spared = publication.publisher.filter(|&own| !gets(own));
+            self.replays.overtaken(publication.topic.as_str(), spared);
+        }
         if !forward && publication.delivery.expired(now) {
             // It was on its way between two cores for longer than it lives. [MQTT-3.3.2-5]
             self.counters.dropped.expired += matches.locals.len() as u64;

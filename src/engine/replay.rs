@@ -56,9 +56,11 @@ impl Replays {
         !self.by_session.is_empty() && self.by_session.contains_key(&key)
     }
 
-    /// A retained message is being delivered live: replays must not bring an older one of its topic after it.
-    pub(super) fn overtaken(&mut self, topic: &str) {
-        for replay in self.by_session.values_mut().flatten() {
+    /// A retained message is being delivered live to all but one session: replays must not bring an older one of its topic
+    /// after it.
+    pub(super) fn overtaken(&mut self, topic: &str, spared: Option<SessionKey>) {
+        let others = self.by_session.iter_mut().filter(|(key, _)| spared != Some(**key));
+        for replay in others.flat_map(|(_, replays)| replays) {
             if replay.overtaken.len() < OVERTAKEN_MAX
                 && TopicFilter::trusted(&replay.filter).matches(TopicName::trusted(topic))
             {
