@@ -24,6 +24,8 @@ pub(super) struct Interest {
     own: ShardId,
     /// Announcements made.
     announced: u64,
+    /// A retained message has come live since the last one, and may be on its way to the core that keeps it.
+    unsettled: bool,
     /// By core: how many of them it has applied.
     applied: Box<[u64]>,
     waiting: VecDeque<PendingSubAck>,
@@ -47,6 +49,7 @@ impl Interest {
         Self {
             own: setup.shard,
             announced: 0,
+            unsettled: false,
             applied: vec![0; shards].into(),
             waiting: VecDeque::new(),
             theirs: vec![(0, 0); shards].into(),
@@ -64,10 +67,28 @@ impl Interest {
         if self.applied.len() == 1 {
             return;
         }
-        self.announced += 1;
+        self.announce();
         for peer in self.peers() {
             fx.peer(peer, PeerMessage::InterestAdd { filter: filter.into(), number: self.announced });
         }
+    }
+
+    /// A retained message has come live from another core.
+    pub(super) fn came_live(&mut self) {
+        self.unsettled = true;
+    }
+
+    /// Lets a subscriber to a filter that is announced already wait until what came live before it is stored: it gets that
+    /// with the retained messages. One announcement is enough for all that came until then.
+    pub(super) fn settle(&mut self, filter: &str, fx: &mut impl Effects) {
+        if self.unsettled {
+            self.add(filter, fx);
+        }
+    }
+
+    fn announce(&mut self) {
+        self.announced += 1;
+        self.unsettled = false;
     }
 
     /// Tells all cores that this one has no subscriber to a filter any more.
@@ -82,7 +103,7 @@ impl Interest {
         if self.applied.len() == 1 {
             return;
         }
-        self.announced += 1;
+        self.announce();
         let Part { key: group, online, members, .. } = part;
         for peer in self.peers() {
             let (filter, number) = (filter.into(), self.announced);

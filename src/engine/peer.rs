@@ -3,7 +3,8 @@
 //! Links are FIFO per ordered pair of cores. Three promises rest on that:
 //! - a message published after its subscriber's SUBACK is delivered: SUBACK waits for [`PeerMessage::InterestAck`] of all;
 //! - a retained message is never missed between "live" and "replayed": a core acknowledges interest only once every
-//!   retained message that it sent out before is stored ([`PeerMessage::RetainedAck`]);
+//!   retained message that it sent out before is stored ([`PeerMessage::RetainedAck`]), and a core that got one live
+//!   announces its interest anew for the next subscriber;
 //! - a forwarded message is delivered locally and never forwarded again.
 
 use crate::types::{GroupKey, Message, SessionKey, ShardId};
@@ -13,7 +14,7 @@ use crate::types::{GroupKey, Message, SessionKey, ShardId};
 pub enum PeerMessage {
     /// Deliver to local subscribers.
     Publish(Message),
-    /// The sender has a subscriber for this filter from now on.
+    /// The sender has a subscriber for this filter from now on, or has another one.
     InterestAdd {
         /// The filter, without a `$share` prefix.
         filter: Box<str>,

@@ -12,6 +12,9 @@ impl Engine {
     pub fn peer(&mut self, now: Now, from: ShardId, message: PeerMessage, fx: &mut impl Effects) {
         match message {
             PeerMessage::Publish(message) => {
+                if message.delivery.retain {
+                    self.interest.came_live();
+                }
                 self.fan_out(now, &Publication::of(&Arc::new(message)), false, fx);
                 self.evict(now, fx);
             }

@@ -82,10 +82,14 @@ impl Engine {
             self.interest.add(filter.as_str(), fx);
         }
         // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-        match options.retain_handling {
-            RetainHandling::Always => self.begin_replay(key, filter, options.qos, id),
-            RetainHandling::IfNew if fresh => self.begin_replay(key, filter, options.qos, id),
-            RetainHandling::IfNew | RetainHandling::Never => {}
+        let retained = match options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => fresh,
+            RetainHandling::Never => false,
+        };
+        if retained {
+            self.interest.settle(filter.as_str(), fx);
+            self.begin_replay(key, filter, options.qos, id);
         }
         Ok(options.qos)
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::codec::{Connect, Split, Version, decode, split};
 use crate::session::connect::{ClientId, Identity};
 use crate::types::limits::Overflow;
-use crate::types::{Features, Rng, Span};
+use crate::types::{Delivery, Features, Message, QoS, Rng, Span};
 
 /// Effects that are looked at afterwards.
 #[derive(Default)]
@@ -278,6 +278,31 @@ fn interest_is_acknowledged_only_once_earlier_retained_messages_are_stored() {
     assert!(bench.fx.peers.is_empty());
     bench.hear(PeerMessage::RetainedAck { number: sets as u64 });
     assert!(matches!(&bench.fx.peers[..], [(1, PeerMessage::InterestAck { number: 1 })]));
+}
+
+#[test]
+fn a_later_subscriber_waits_until_what_came_live_before_is_retained() {
+    let mut bench = Bench::new(2, Limits::default());
+    bench.send(0, &connect("first", true));
+    bench.send(0, &subscribe("a", 0));
+    bench.hear(PeerMessage::InterestAck { number: 1 });
+    bench.send(1, &connect("second", true));
+    assert_eq!(bench.send(1, &subscribe("a", 0)), suback(0), "all know the filter");
+    let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: bench.now, expiry: None };
+    bench.hear(PeerMessage::Publish(Message::new("a", &[], b"x", delivery)));
+    bench.fx.peers.clear();
+    // Its keeper may not have it yet.
+    bench.send(2, &connect("third", true));
+    assert_eq!(bench.send(2, &subscribe("a", 0)), b"");
+    assert!(matches!(&bench.fx.peers[..], [(1, PeerMessage::InterestAdd { number: 2, .. })]));
+    bench.hear(PeerMessage::InterestAck { number: 2 });
+    assert!(bench.taken(2).starts_with(&suback(0)));
+    bench.send(3, &connect("fourth", true));
+    assert_eq!(
+        bench.send(3, &subscribe("a", 0)),
+        suback(0),
+        "one announcement is enough for what came until then"
+    );
 }
 
 #[test]

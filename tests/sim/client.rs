@@ -78,6 +78,8 @@ struct Outgoing {
     draft: Draft,
     /// PUBREC came: the broker has it.
     released: bool,
+    /// It was sent twice on one connection: that the first was refused says nothing of the second.
+    repeated: bool,
 }
 
 /// What a client remembers of a session over its connections.
@@ -90,6 +92,12 @@ pub(crate) struct Session {
     outbound: Vec<Outgoing>,
     last_id: u16,
     pub(crate) filters: BTreeSet<String>,
+}
+
+impl Session {
+    fn is_repeated(&self, packet_id: PacketId) -> bool {
+        self.outbound.iter().any(|out| out.packet_id == packet_id && out.repeated)
+    }
 }
 
 /// A connection as the client sees it.
@@ -274,7 +282,7 @@ impl Link {
                     .outbound
                     .retain(|out| out.packet_id != ack.packet_id || out.draft.qos != QoS::AtLeastOnce);
             }
-            Packet::PubRec(ack) if ack.reason.is_error() => {
+            Packet::PubRec(ack) if ack.reason.is_error() && !session.is_repeated(ack.packet_id) => {
                 session
                     .outbound
                     .retain(|out| out.packet_id != ack.packet_id || out.draft.qos != QoS::ExactlyOnce);
@@ -333,9 +341,12 @@ impl Link {
     }
 
     /// Sends one of the messages that are not acknowledged once more, on the same connection.
-    pub(crate) fn repeat(&mut self, session: &Session, pick: usize) {
-        let twice: Vec<_> = session.outbound.iter().filter(|out| out.draft.qos == QoS::ExactlyOnce).collect();
-        let Some(out) = twice.get(pick % twice.len().max(1)) else { return };
+    pub(crate) fn repeat(&mut self, session: &mut Session, pick: usize) {
+        let twice = session.outbound.iter_mut().filter(|out| out.draft.qos == QoS::ExactlyOnce);
+        let mut twice: Vec<_> = twice.collect();
+        let count = twice.len().max(1);
+        let Some(out) = twice.get_mut(pick % count) else { return };
+        out.repeated = true;
         if out.released {
             self.send(&Packet::PubRel(Ack::new(out.packet_id, ReasonCode::Success)));
         } else {
@@ -396,7 +407,8 @@ impl Link {
 
     /// Publishes one message of QoS 2 more than the broker takes unacknowledged. [MQTT-3.3.4-7]
     pub(crate) fn overrun(&mut self, session: &mut Session) {
-        if !self.version.is_v5() || self.receive_maximum > OVERRUN_MAX {
+        let again = session.outbound.iter().any(|out| out.packet_id.get() >= OVERRUN_FROM);
+        if again || !self.version.is_v5() || self.receive_maximum > OVERRUN_MAX {
             return;
         }
         for packet_id in (OVERRUN_FROM..=OVERRUN_FROM + self.receive_maximum).filter_map(PacketId::new) {
@@ -411,10 +423,9 @@ impl Link {
                 alias: None,
             };
             self.send_publish(&draft, Some(packet_id), false);
-            session.outbound.retain(|out| out.packet_id != packet_id);
             // Of those that the broker took it keeps the packet ids: they are released on the next connection, before what
             // is sent again needs their room.
-            session.outbound.insert(0, Outgoing { packet_id, draft, released: true });
+            session.outbound.insert(0, Outgoing { packet_id, draft, released: true, repeated: false });
         }
     }
 
@@ -427,7 +438,7 @@ impl Link {
         if session.outbound.len() < usize::from(self.receive_maximum.min(50)) {
             let packet_id = self.fresh_id(session);
             self.send_publish(&draft, Some(packet_id), false);
-            session.outbound.push(Outgoing { packet_id, draft, released: false });
+            session.outbound.push(Outgoing { packet_id, draft, released: false, repeated: false });
         }
     }
 

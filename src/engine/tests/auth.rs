@@ -42,7 +42,7 @@ fn connect_v5(properties: Properties<'_>) -> Vec<u8> {
         will: Some(Will {
             topic: "gone",
             payload: b"c",
-            qos: crate::types::QoS::AtMostOnce,
+            qos: QoS::AtMostOnce,
             retain: false,
             properties: Properties::EMPTY,
         }),
