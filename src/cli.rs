@@ -14,6 +14,7 @@ Examples:
   pantala --config pantala.toml         settings from a file
   pantala check --config pantala.toml   what is wrong with it, or what it sets
   pantala defaults > pantala.toml       every setting with its meaning
+  pantala scram ann >> pantala.toml     lets ann log in with the password that is typed
 
 A line on standard output names each address once clients can connect:
   listening on tcp://127.0.0.1:1883
@@ -46,6 +47,12 @@ pub(crate) enum Command {
     Check(Settings),
     /// Print a configuration file with every setting, its default and its meaning
     Defaults,
+    /// Print the [[user]] of a configuration file that lets somebody log in with SCRAM-SHA-256; the password is the
+    /// first line of standard input, and does not stand in it
+    Scram {
+        /// The user's name
+        name: String,
+    },
 }
 
 /// Options that make up the settings, for running as for checking.

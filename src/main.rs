@@ -6,6 +6,8 @@ mod run;
 use clap::Parser;
 use cli::{Cli, Command, Settings};
 use pantala::config::{self, Config, CoreList};
+use pantala::sasl::{ITERATIONS, SALT_BYTES, Users, Verifier};
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Some(Command::Defaults) => print(config::DEFAULT_TOML),
         Some(Command::Check(settings)) => check(settings),
+        Some(Command::Scram { name }) => scram(name),
         None => settings_of(&cli.settings)
             .and_then(|(config, cores)| run::run(&config, &cores, cli.settings.no_store)),
     };
@@ -59,6 +62,23 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     let (config, allowed) = settings_of(settings)?;
     let shards = config.cores.placement(&allowed).len();
     print(&format!("# Shards: {shards}. Cores that this process may run on: {allowed}.\n\n{config}"))
+}
+
+/// Makes a password, read from standard input, into the lines that let its user log in.
+fn scram(name: &str) -> Result<(), Failure> {
+    let misconfigured = |why: &dyn Display| Failure::misconfigured(format!("pantala: {why}"));
+    let mut password = String::new();
+    io::stdin().read_line(&mut password).map_err(Failure::running)?;
+    let password = password.trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        return Err(misconfigured(&"no password on standard input"));
+    }
+    let mut salt = [0; SALT_BYTES];
+    getrandom(&mut salt, GetRandomFlags::empty()).map_err(Failure::running)?;
+    let verifier = Verifier::derive(password, &salt, ITERATIONS).map_err(|bad| misconfigured(&bad))?;
+    let known = Users::default().add(name, verifier.clone());
+    known.map_err(|bad| misconfigured(&format_args!("given {name:?}, expected {bad}")))?;
+    print(&config::user_table(name, &verifier))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -348,3 +348,30 @@ fn json_logs_are_one_object_per_line_on_standard_error() {
     }
     assert!(err.contains("\"message\":\"stopping\"") && err.contains("\"level\":\"INFO\""), "{err}");
 }
+
+#[test]
+fn a_password_becomes_a_user_of_a_configuration_and_does_not_stand_in_it() {
+    let scram = |name: &str, password: &str| {
+        let mut process = pantala(&["scram", name]).stdin(Stdio::piped()).spawn().expect("the program runs");
+        process.stdin.take().expect("is piped").write_all(password.as_bytes()).expect("it reads");
+        let output = process.wait_with_output().expect("it ends");
+        let text = |bytes| String::from_utf8(bytes).expect("output is text");
+        Outcome { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    };
+    let (first, second) = (scram("ann", "secret\n"), scram("ann", "secret\n"));
+    assert_eq!((first.code, &*first.err), (Some(0), ""));
+    assert_ne!(first.out, second.out, "each has a salt of its own");
+    assert!(!first.out.contains("secret"), "{}", first.out);
+    let checked = outcome(&["check", "--config", File::new(&first.out).name()]);
+    assert!(checked.out.contains(&first.out), "{}", checked.out);
+    for (name, password, why) in [
+        ("ann", "", "no password on standard input"),
+        ("ann", "\n", "no password on standard input"),
+        ("ann", "\u{7}\n", "the password has characters that no password may have"),
+        ("", "secret\n", "given \"\", expected a name"),
+    ] {
+        let refused = scram(name, password);
+        assert_eq!((refused.code, &*refused.out), (Some(2), ""));
+        assert!(refused.err.contains(why), "{}", refused.err);
+    }
+}

@@ -14,6 +14,7 @@ mod url;
 
 pub use cores::{BadCoreList, CoreList, Cores};
 pub use mistake::{Mistake, Mistakes, Place};
+pub use show::user_table;
 pub use url::{BadUrl, Host, ListenUrl};
 
 use crate::sasl::Users;

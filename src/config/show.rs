@@ -3,6 +3,7 @@
 use super::keys::{BALANCE, OVERFLOW};
 use super::raw::grouped;
 use super::{Config, Listener, LogFormat, LogLevel};
+use crate::sasl::Verifier;
 use crate::types::{Features, Limits, Redirect, Span};
 use std::fmt::{self, Display, Formatter};
 
@@ -27,7 +28,7 @@ impl Display for Config {
         show_limits(f, limits)?;
         show_features(f, features)?;
         for (name, verifier) in users.iter() {
-            writeln!(f, "\n[[user]]\nname = {}\nscram_sha_256 = \"{verifier}\"", quoted(name))?;
+            write!(f, "\n{}", user_table(name, verifier))?;
         }
         writeln!(f, "\n[sys]")?;
         number(f, "interval_s", sys_interval.map_or(0, Span::as_secs))?;
@@ -77,6 +78,11 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     number(f, "sessions_max", sessions_max)?;
     number(f, "retained_messages_max", retained_messages_max)?;
     number(f, "retained_bytes_max", retained_bytes_max)
+}
+
+/// The lines that let a user log in.
+pub fn user_table(name: &str, verifier: &Verifier) -> String {
+    format!("[[user]]\nname = {}\nscram_sha_256 = \"{verifier}\"\n", quoted(name))
 }
 
 fn show_features(f: &mut Formatter<'_>, features: &Features) -> fmt::Result {

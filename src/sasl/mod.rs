@@ -20,7 +20,7 @@ mod scram;
 mod verifier;
 
 pub use scram::{Authenticated, Exchange, Refused};
-pub use verifier::{BadName, BadPassword, BadVerifier, Users, Verifier};
+pub use verifier::{BadName, BadPassword, BadVerifier, ITERATIONS, SALT_BYTES, Users, Verifier};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;

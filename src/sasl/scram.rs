@@ -85,7 +85,7 @@ impl Exchange {
             return Err(Refused::Identity);
         }
         let known = users.get(&name);
-        let verifier = known.cloned().unwrap_or_else(|| Verifier::decoy(secret, &name));
+        let verifier = known.cloned().unwrap_or_else(|| Verifier::decoy(secret, &name, users));
         let nonce = format!("{client_nonce}{server_nonce}");
         let salt = BASE64.encode(&verifier.salt);
         let server_first = format!("r={nonce},s={salt},i={}", verifier.iterations);

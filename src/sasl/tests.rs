@@ -97,6 +97,24 @@ fn a_name_that_does_not_exist_is_answered_the_same_each_time_and_others_otherwis
 }
 
 #[test]
+fn a_name_that_does_not_exist_looks_like_one_of_those_that_do() {
+    let mut users = Users::default();
+    users.add("few", Verifier::derive("p", b"salt", 5_000).unwrap()).unwrap();
+    users.add("many", Verifier::derive("p", &[7; 100], 9_000).unwrap()).unwrap();
+    let shown = |name: &str| {
+        let first = format!("n,,n={name},r=x");
+        let (_, server_first) = Exchange::begin(first.as_bytes(), &users, "", SECRET).unwrap();
+        let server_first = String::from_utf8(server_first).unwrap();
+        let (salt, iterations) = server_first["r=x,s=".len()..].split_once(",i=").unwrap();
+        (BASE64.decode(salt).unwrap().len(), iterations.to_owned())
+    };
+    let (few, many) = (shown("few"), shown("many"));
+    let nobodies: Vec<_> = (0..50).map(|number| shown(&format!("nobody-{number}"))).collect();
+    assert!(nobodies.contains(&few) && nobodies.contains(&many));
+    assert!(nobodies.iter().all(|nobody| *nobody == few || *nobody == many));
+}
+
+#[test]
 fn what_is_no_first_message_is_refused_with_the_reason() {
     let cases = [
         ("", Refused::Malformed),

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+/// Iterations for a new password: what RFC 7677 wants at least; a client pays them at each login.
+pub const ITERATIONS: u32 = 15_000;
+/// Bytes of salt for a new password.
+pub const SALT_BYTES: usize = 16;
 /// Fewer iterations than this a client must not accept. [RFC 7677 4]
 const ITERATIONS_MIN: u32 = 4_096;
 /// More would keep a client busy for seconds.
@@ -28,7 +32,7 @@ pub struct Verifier {
 pub struct BadPassword;
 
 impl Verifier {
-    /// Derives what to keep of a password. Takes as long as `iterations` say: a few milliseconds at 4,096.
+    /// Derives what to keep of a password. Takes as long as `iterations` say: some milliseconds at [`ITERATIONS`].
     ///
     /// # Errors
     /// A password with characters that no password may have.
@@ -44,15 +48,18 @@ impl Verifier {
         })
     }
 
-    /// A verifier that nobody's password fits, the same each time for one secret and name: what a name that does not exist
-    /// is answered with, so that the answer does not tell.
-    pub(super) fn decoy(secret: &Secret, name: &str) -> Self {
-        let part = |what: &[u8]| hmac(&secret.0, &[what, name.as_bytes()]);
+    /// A verifier that nobody's password fits, the same each time for one secret and name, and like one of `users` in all
+    /// that a client gets to see: what a name that does not exist is answered with, so that the answer does not tell.
+    pub(super) fn decoy(secret: &Secret, name: &str, users: &Users) -> Self {
+        let part = |what: &[u8], number: u8| hmac(&secret.0, &[what, &[number], name.as_bytes()]);
+        let [pick, ..] = part(b"like", 0);
+        let like = users.0.values().nth(usize::from(pick) % users.0.len().max(1));
+        let salt_len = like.map_or(SALT_BYTES, |like| like.salt.len());
         Self {
-            iterations: ITERATIONS_MIN,
-            salt: part(b"salt")[..16].into(),
-            stored_key: part(b"stored"),
-            server_key: part(b"server"),
+            iterations: like.map_or(ITERATIONS, |like| like.iterations),
+            salt: (0..=u8::MAX).flat_map(|block| part(b"salt", block)).take(salt_len).collect(),
+            stored_key: part(b"stored", 0),
+            server_key: part(b"server", 0),
         }
     }
 }
