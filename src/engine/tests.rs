@@ -306,6 +306,21 @@ fn a_later_subscriber_waits_until_what_came_live_before_is_retained() {
 }
 
 #[test]
+fn no_local_does_not_keep_back_what_others_retained_since_mqtt_3_8_3_3() {
+    let mut bench = Bench::new(2, Limits::default());
+    let here = |topic: &String| bench.engine.retention.keeper(topic) == ShardId(0);
+    let topic = (0..).map(|n| format!("a/{n}")).find(here).unwrap();
+    bench.send(0, &packet(0x10, &[&text("MQTT"), &[5, 2, 0, 0, 0], &text("me")]));
+    // Waits for the other core.
+    assert_eq!(bench.send(0, &packet(0x82, &[&[0, 1, 0], &text("a/#"), &[4]])), b"");
+    bench.send(0, &packet(0x31, &[&text(&topic), &[0], b"mine"]));
+    let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: bench.now, expiry: None };
+    bench.hear(PeerMessage::RetainedSet(Message::new(&topic, &[], b"theirs", delivery)));
+    bench.hear(PeerMessage::InterestAck { number: 1 });
+    assert!(bench.taken(0).ends_with(&packet(0x31, &[&text(&topic), &[0], b"theirs"])));
+}
+
+#[test]
 fn a_will_is_published_when_the_client_vanishes_and_not_when_it_says_goodbye() {
     let mut bench = Bench::single();
     bench.send(0, &connect("watcher", true));
