@@ -131,7 +131,8 @@ fn mqtt_3_8_4_3_subscribing_again_replaces_the_subscription() {
         for id in ["one", "two", "three"] {
             let mut client = broker.v5(id);
             let mut came = |properties: &[u8], options: u8, flags: u8, id: Option<u16>| {
-                client.subscribe_with(properties, "t", options);
+                // Without retained messages: what is retained in the same moment may come as both.
+                client.subscribe_with(properties, "t", options | 0x20);
                 publisher.publishes(1, "t", &[], b"x");
                 client.expect(&publish_v5(flags, "t", id, properties, b"x"));
                 publisher.publishes(1, "t", &[], b"");
