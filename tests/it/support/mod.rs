@@ -15,7 +15,7 @@ pub(crate) use bytes::{
 pub(crate) use programs::{Beside, Compiled, node, python};
 pub(crate) use raw::Raw;
 pub(crate) use scram::{Scram, user};
-pub(crate) use v5::{Answer, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
+pub(crate) use v5::{Answer, LIVE_ONLY, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::channel;

@@ -4,6 +4,10 @@ use super::bytes::{binary, varint};
 use super::{Broker, Connect, PINGREQ, PINGRESP, Raw, packet, publish_v5, text};
 use std::io::Read;
 
+/// Retain Handling 2 among a subscription's options. What is retained in the moment of a subscription may come as a retained
+/// message and live: a test that looks at what is live asks for that alone.
+pub(crate) const LIVE_ONLY: u8 = 0x20;
+
 /// Encoded properties by their numbers in the standard. [MQTT 2.2.2.2]
 pub(crate) mod property {
     use super::{binary, varint};

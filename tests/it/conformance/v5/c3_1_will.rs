@@ -1,7 +1,7 @@
 //! Chapter 3.1: the will in CONNECT.
 
 use crate::conformance::on_each_layout;
-use crate::support::{Broker, Connect, Publication, Raw, packet, property, publish_v5, text};
+use crate::support::{Broker, Connect, LIVE_ONLY, Publication, Raw, packet, property, publish_v5, text};
 
 /// CONNECT with a will for `will/<id>`, with QoS 1.
 fn dying(id: &str) -> Connect<'_> {
@@ -206,7 +206,7 @@ fn mqtt_3_1_2_13_will_retain_without_a_will_is_malformed() {
 fn retained_wills(broker: &Broker, retain: bool) -> Vec<Publication> {
     let mut watcher = broker.v5("watcher");
     // Retain As Published
-    watcher.subscribe_v5("will/#", 8);
+    watcher.subscribe_v5("will/#", 8 | LIVE_ONLY);
     for id in ["one", "two"] {
         let topic = format!("will/{id}");
         drop(broker.greeted(&Connect { will: Some((&topic, id, 1, retain)), ..Connect::v5(id) }));

@@ -2,7 +2,7 @@
 
 use super::c3_1_properties::aliases;
 use crate::conformance::{on_each_layout, with_settings};
-use crate::support::{Broker, Connect, Raw, binary, property, publish, publish_v5};
+use crate::support::{Broker, Connect, LIVE_ONLY, Raw, binary, property, publish, publish_v5};
 
 /// Shows that properties come unaltered to all subscribers of a message: to one of each QoS, to one that was away, to
 /// one that comes later and finds it retained; and as those of a will.
@@ -10,11 +10,11 @@ fn passed_on(properties: &[u8]) {
     on_each_layout(|broker| {
         let mut clients = [0, 1, 2].map(|qos| {
             let mut client = broker.v5(&format!("client-{qos}"));
-            client.subscribe_v5("t", qos);
+            client.subscribe_v5("t", qos | LIVE_ONLY);
             client
         });
         let mut sleeper = broker.kept_v5("sleeper", false);
-        sleeper.subscribe_v5("t", 1);
+        sleeper.subscribe_v5("t", 1 | LIVE_ONLY);
         sleeper.leave();
         let mut publisher = broker.v5("publisher");
         publisher.publishes(1, "t", properties, b"x");
@@ -86,10 +86,10 @@ fn mqtt_3_3_2_6_the_time_waited_is_taken_off_the_expiry_interval() {
     on_each_layout(|broker| {
         let expiry = property::four(property::MESSAGE_EXPIRY, 1_000);
         let mut sleeper = broker.kept_v5("sleeper", false);
-        sleeper.subscribe_v5("t", 1);
+        sleeper.subscribe_v5("t", 1 | LIVE_ONLY);
         sleeper.leave();
         let mut client = broker.v5("client");
-        client.subscribe_v5("t", 1);
+        client.subscribe_v5("t", 1 | LIVE_ONLY);
         let mut publisher = broker.v5("publisher");
         publisher.publishes(1, "t", &expiry, b"x");
         let left = |client: &mut Raw| {
