@@ -103,6 +103,12 @@ impl Engine {
         fx.send(conn, &self.response);
     }
 
+    /// Whether a connection's client has yet to prove who it is.
+    pub fn authenticates(&self, conn: ConnKey) -> bool {
+        !self.logins.by_slot.is_empty()
+            && self.logins.by_slot.get(&conn.slot).is_some_and(|login| login.conn == conn)
+    }
+
     fn challenge(&mut self, client_first: &[u8]) -> Result<(Exchange, Vec<u8>), crate::sasl::Refused> {
         self.logins.nonces += 1;
         let nonce = nonce(&self.setup.secret, self.logins.nonces);

@@ -141,6 +141,8 @@ impl Shard {
         loop {
             let Some(conn) = self.world.conns.get(key) else { return };
             let max = match conn.phase {
+                // Nobody yet, as before CONNECT.
+                Phase::Open if self.engine.authenticates(key) => self.connect_bytes_max,
                 Phase::Open => self.packet_bytes_max,
                 // Whatever it is may be long in coming.
                 Phase::Hello(_) if bytes.first().is_some_and(|&first| first != CONNECT) => {

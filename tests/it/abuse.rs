@@ -1,6 +1,9 @@
 //! Whatever bytes arrive, however slowly or fast: that one connection ends, and nobody else notices.
 
-use crate::support::{Broker, Connect, Raw, connack, packet, publish, subscribe, text, until};
+use crate::support::{
+    Broker, Connect, Properties, Raw, Scram, connack, packet, property, publish, publish_v5, subscribe, text,
+    until, user,
+};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 
@@ -188,4 +191,39 @@ fn a_subscriber_that_never_reads_loses_its_own_messages_and_slows_nobody() {
         std::str::from_utf8(payload).is_ok_and(|count| count.parse::<u64>().is_ok_and(|count| count > 0))
     });
     broker.serves();
+}
+
+#[test]
+fn who_has_yet_to_prove_who_it_is_sends_no_more_than_a_connect() {
+    let broker =
+        Broker::with(&["[limits]\nconnect_bytes_max = 300\n".to_owned(), user("user", "pencil")].concat());
+    let said = |data: &[u8]| {
+        [property::data(property::AUTH_METHOD, "SCRAM-SHA-256"), property::data(property::AUTH_DATA, data)]
+            .concat()
+    };
+    let mut scram = Scram::new("user", "pencil");
+    let properties = &said(&scram.first());
+    let begun = || {
+        let mut raw = broker.raw();
+        raw.send(&Connect { properties, ..Connect::v5("proves") }.bytes());
+        let challenge = raw.packet();
+        (raw, challenge)
+    };
+    // The length alone is enough: 301 bytes with the header.
+    let (mut stranger, _) = begun();
+    stranger.send(&[0xf0, 0xaa, 0x02]);
+    let refused = stranger.packet();
+    assert_eq!((refused[0], refused[3]), (0x20, 0x95), "{refused:02x?}");
+    stranger.expect_closed();
+
+    let (mut known, challenge) = begun();
+    let challenge = Properties::within(&challenge[3..]);
+    let data = challenge.all(property::AUTH_DATA).next().expect("a challenge")[2..].to_vec();
+    let answer = said(&scram.answer(&data));
+    let length = u8::try_from(answer.len()).expect("a short answer");
+    known.send(&packet(0xf0, &[&[0x18, length], &answer]));
+    let accepted = known.packet();
+    assert_eq!((accepted[0], accepted[3]), (0x20, 0), "{accepted:02x?}");
+    known.send(&publish_v5(2, "large", Some(1), &[], &[b'x'; 10_000]));
+    known.expect(&[0x40, 3, 0, 1, 0x10]);
 }
