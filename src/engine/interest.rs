@@ -121,8 +121,7 @@ impl Interest {
         self.peers().all(|peer| self.applied[peer.index()] >= number)
     }
 
-    /// Keeps a SUBACK until all cores know the filters that were announced so far. An empty one is a session that waits for
-    /// that to get its retained messages.
+    /// Keeps a SUBACK until all cores know the filters that were announced so far.
     pub(super) fn hold(&mut self, conn: ConnKey, session: SessionKey, bytes: &[u8]) {
         let announced = self.announced;
         self.waiting.push_back(PendingSubAck { announced, conn, session, bytes: bytes.into() });

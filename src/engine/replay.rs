@@ -3,7 +3,7 @@
 //! [MQTT 3.3.1.3, 3.8.4]
 
 use super::{Effects, Engine, PeerMessage, RetainedFetch};
-use crate::session::{Queued, Session};
+use crate::session::Queued;
 use crate::topic::{Retained, Stint, TopicFilter, TopicName};
 use crate::types::limits::{REPLAY_CHUNK, REPLAY_LOOKS};
 use crate::types::{HashSeed, Map, Message, Now, QoS, SessionKey, Set, ShardId};
@@ -31,10 +31,8 @@ pub(super) struct Replay {
     asked: bool,
     /// What it sent and the client has not taken yet.
     chunk: VecDeque<Message>,
-    /// Topics that got a retained message live since the subscription: what a chunk holds of them is old.
+    /// Topics that got a newer retained message since: what a chunk holds of them is old.
     overtaken: Set<Box<str>>,
-    /// All cores have known of the subscription since the topics in `overtaken` were noted.
-    known: bool,
 }
 
 /// All replays of a core, by session, in the order of their SUBSCRIBEs.
@@ -121,7 +119,6 @@ impl Engine {
             asked: false,
             chunk: VecDeque::new(),
             overtaken: self.setup.seed.set(),
-            known: false,
         };
         self.replays.by_session.entry(key).or_default().push_back(replay);
     }
@@ -129,31 +126,10 @@ impl Engine {
     /// Sends retained messages as far as the client takes them, and asks for more.
     pub(super) fn replay(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
         while let Some(mut replay) = self.replays.take(key) {
-            if !self.may_begin(key, &mut replay, fx) || !self.replay_one(now, key, &mut replay, fx) {
+            if !self.interest.settled(replay.announced) || !self.replay_one(now, key, &mut replay, fx) {
                 return self.replays.put_back(key, replay);
             }
         }
-    }
-
-    /// Whether all cores know of the subscription, and all that came live before they did is stored: a core that did not
-    /// know may have had a newer message retained than the one that came. So what came until then does not count as newer,
-    /// and is waited for; from then on, what is retained comes live as well.
-    fn may_begin(&mut self, key: SessionKey, replay: &mut Replay, fx: &mut impl Effects) -> bool {
-        if !self.interest.settled(replay.announced) {
-            return false;
-        }
-        if !replay.known {
-            replay.known = true;
-            if self.setup.shards > 1 && !replay.overtaken.is_empty() {
-                replay.overtaken.clear();
-                self.interest.add(&replay.filter, fx);
-                replay.announced = self.interest.announced();
-                if let Some(link) = self.sessions.get(key).and_then(Session::link) {
-                    self.interest.hold(link.conn, key, &[]);
-                }
-            }
-        }
-        self.interest.settled(replay.announced)
     }
 
     /// True when the replay is over.

@@ -306,42 +306,6 @@ fn a_later_subscriber_waits_until_what_came_live_before_is_retained() {
 }
 
 #[test]
-fn what_comes_live_before_all_cores_know_of_a_subscription_is_not_the_last_word() {
-    let mut bench = Bench::new(3, Limits::default());
-    let away = |bench: &Bench, n: u32| bench.engine.retention.keeper(&format!("t{n}")) == ShardId(1);
-    let topic = (0..).find(|&n| away(&bench, n)).map(|n| format!("t{n}")).unwrap();
-    let retained = |payload: &[u8]| {
-        let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: Now(0), expiry: None };
-        Message::new(&topic, &[], payload, delivery)
-    };
-    let from = |bench: &mut Bench, core, message| {
-        bench.engine.peer(bench.now, ShardId(core), message, &mut bench.fx);
-    };
-    bench.send(0, &connect("sub", true));
-    bench.send(0, &subscribe(&topic, 0));
-    from(&mut bench, 1, PeerMessage::InterestAck { number: 1 });
-    from(&mut bench, 1, PeerMessage::Publish(retained(b"old")));
-    bench.fx.peers.clear();
-    // Core 2 had a newer one retained before it knew.
-    from(&mut bench, 2, PeerMessage::InterestAck { number: 1 });
-    let asked =
-        |bench: &Bench| bench.fx.peers.iter().any(|(_, m)| matches!(m, PeerMessage::RetainedFetch(_)));
-    assert!(!asked(&bench), "what came live may not be with its keeper yet");
-    for core in [1, 2] {
-        from(&mut bench, core, PeerMessage::InterestAck { number: 2 });
-    }
-    let fetch = bench.fx.peers.iter().find_map(|(_, message)| match message {
-        PeerMessage::RetainedFetch(fetch) => Some((fetch.session, fetch.replay)),
-        _ => None,
-    });
-    let (session, replay) = fetch.expect("asks the keeper");
-    let messages = vec![retained(b"new")];
-    from(&mut bench, 1, PeerMessage::RetainedChunk { session, replay, messages, resume: None });
-    let expected = [publish(0, &topic, None, "old"), suback(0), publish(1, &topic, None, "new")].concat();
-    assert_eq!(bench.taken(0), expected);
-}
-
-#[test]
 fn no_local_does_not_keep_back_what_others_retained_since_mqtt_3_8_3_3() {
     let mut bench = Bench::new(2, Limits::default());
     let here = |topic: &String| bench.engine.retention.keeper(topic) == ShardId(0);
