@@ -15,6 +15,7 @@ mod frames;
 mod groups;
 mod interest;
 mod peer;
+mod persist;
 mod publish;
 mod pump;
 mod remote;
@@ -30,6 +31,10 @@ mod tick;
 pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};
 pub use peer::{PeerMessage, RetainedFetch, Share};
+pub use persist::{
+    Backlog, Batch, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState,
+    StoredSession,
+};
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
 use crate::sasl::{Secret, Users};

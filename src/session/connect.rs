@@ -45,7 +45,7 @@ pub struct ClientId<'a> {
 }
 
 /// A message to publish when the client vanishes. [MQTT 3.1.2.5]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will {
     /// What to publish. Its time of reception is set when it is.
     pub message: Message,

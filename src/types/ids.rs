@@ -50,6 +50,10 @@ pub struct GroupKey {
     pub generation: u32,
 }
 
+/// A session in the store, over all cores and restarts. Never given twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
 /// A packet identifier: 1 to 65,535. [MQTT-2.3.1-1], [MQTT-2.2.1-3] in 5.0.
 pub type PacketId = NonZeroU16;
 

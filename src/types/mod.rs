@@ -12,7 +12,7 @@ mod time;
 mod wheel;
 
 pub use features::{Balance, Features, Redirect};
-pub use ids::{ConnKey, GroupKey, PacketId, SHARDS_MAX, SessionKey, ShardId, ShardSet};
+pub use ids::{ConnKey, GroupKey, PacketId, SHARDS_MAX, SessionId, SessionKey, ShardId, ShardSet};
 pub use limits::Limits;
 pub use map::{HashSeed, Map, Rng, Set};
 pub use message::{Delivery, Message, QoS};
