@@ -2,8 +2,9 @@
 //! messages in flight.
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
-use pantala::session::{Awaiting, Outbound, PacketIds, Queue, Queued, Resend};
+use pantala::session::{Awaiting, Outbound, Queue, Queued, Resend, Stored};
 use pantala::types::{Delivery, Limits, Message, Now, PacketId, QoS};
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -20,39 +21,33 @@ fn sizes() -> &'static [u16] {
 fn queued() -> Queued {
     let delivery = Delivery { qos: QoS::AtLeastOnce, retain: false, received: Now(0), expiry: None };
     let message = Message::new("plant/7/line/3/temperature", &[], &[b'x'; 64], delivery);
-    Queued { message: Arc::new(message), qos: QoS::AtLeastOnce, retain: false, ids: None, share: None }
+    let (message, qos, stored) = (Arc::new(message), QoS::AtLeastOnce, Stored::Never);
+    Queued { message, seq: 0, qos, retain: false, ids: None, share: None, stored }
 }
 
 /// A window with so many messages in flight, in the order of their packet ids.
-fn window(in_flight: u16, kept: bool) -> (Outbound, Vec<PacketId>) {
+fn window(in_flight: u16, kept: bool) -> (Outbound, VecDeque<PacketId>) {
     let (mut window, message) = (Outbound::default(), queued());
     window.resume(u16::MAX);
-    let take = |_| window.take(QoS::AtLeastOnce, || kept.then(|| message.clone())).expect("it has room");
-    let ids = (0..in_flight).map(take).collect();
+    let take = |seq| window.take(seq, false, || kept.then(|| message.clone())).expect("it has room");
+    let ids = (0..u64::from(in_flight)).map(take).collect();
     (window, ids)
 }
 
-fn packet_ids(c: &mut Criterion) {
-    let mut ids = PacketIds::default();
-    c.bench_function("session/packet id, taken and given back", |b| {
-        b.iter(|| {
-            let id = ids.take().expect("one is free");
-            ids.give_back(black_box(id));
-        });
-    });
-}
-
-/// What QoS 1 costs the session per message, with so many others in flight.
+/// What QoS 1 costs the session per message, with so many others in flight: the oldest is acknowledged.
 fn take_and_acknowledge(c: &mut Criterion) {
     let message = queued();
     for (name, kept) in [("clean", false), ("persistent", true)] {
         let mut group = c.benchmark_group(format!("session/take and acknowledge, {name}"));
         for &in_flight in sizes() {
-            let (mut window, _) = window(in_flight, kept);
+            let (mut window, mut ids) = window(in_flight, kept);
+            let mut seq = u64::from(in_flight);
             group.bench_function(BenchmarkId::from_parameter(in_flight), |b| {
                 b.iter(|| {
-                    let id = window.take(QoS::AtLeastOnce, || kept.then(|| message.clone()));
-                    window.acknowledged(id.expect("it has room"), Awaiting::PubAck)
+                    let id = window.take(seq, false, || kept.then(|| message.clone()));
+                    seq += 1;
+                    ids.push_back(id.expect("it has room"));
+                    ids.pop_front().map(|id| window.acknowledged(id, Awaiting::PubAck))
                 });
             });
             assert_eq!(window.len(), usize::from(in_flight));
@@ -62,11 +57,13 @@ fn take_and_acknowledge(c: &mut Criterion) {
 }
 
 fn exactly_once(c: &mut Criterion) {
-    let (mut window, _) = window(16, false);
+    let (mut window, _) = window(0, false);
+    let mut seq = 0;
     c.bench_function("session/take, PUBREC and PUBCOMP", |b| {
         b.iter(|| {
-            let id = window.take(QoS::ExactlyOnce, || None).expect("it has room");
-            window.received(id) && window.acknowledged(id, Awaiting::PubComp)
+            let id = window.take(seq, true, || None).expect("it has room");
+            seq += 1;
+            window.received(id).is_some() && window.acknowledged(id, Awaiting::PubComp).is_some()
         });
     });
 }
@@ -78,11 +75,11 @@ fn queue(c: &mut Criterion) {
     for &waiting in sizes() {
         let mut queue = Queue::default();
         for _ in 0..waiting {
-            queue.push(message.clone(), &limits);
+            queue.push(message.clone(), &limits, drop);
         }
         group.bench_function(BenchmarkId::from_parameter(waiting), |b| {
             b.iter(|| {
-                queue.push(black_box(message.clone()), &limits);
+                queue.push(black_box(message.clone()), &limits, drop);
                 queue.pop()
             });
         });
@@ -119,7 +116,6 @@ fn resume(c: &mut Criterion) {
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    packet_ids(&mut criterion);
     take_and_acknowledge(&mut criterion);
     exactly_once(&mut criterion);
     queue(&mut criterion);

@@ -99,6 +99,7 @@ impl Broker {
                 sys_interval: settings.sys_interval,
                 clock,
                 stop: Arc::clone(&broker.stop),
+                store: None,
             };
             let core = settings.cores[id.index()];
             match spawn(core, plan, ready.clone()) {

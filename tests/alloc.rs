@@ -8,7 +8,7 @@ use pantala::codec::{
     Connect, Packet, Properties, PropertiesBuf, Property, Publish, Split, Subscribe, SubscribeFilters,
     SubscriptionOptions, Version, split,
 };
-use pantala::engine::{CloseReason, Effects, Engine, Note, PeerMessage, Setup};
+use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -58,6 +58,14 @@ struct Outputs {
 }
 
 impl Effects for Outputs {
+    fn persist(&mut self, _: Batch) {}
+
+    fn fetch(&mut self, _: Fetch) {}
+
+    fn cork(&mut self, _: ConnKey, _: bool) {}
+
+    fn hold(&mut self, _: ConnKey, _: bool) {}
+
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) {
         self.of[conn.slot as usize].extend_from_slice(bytes);
     }
@@ -108,7 +116,7 @@ impl Broker {
             }
         }
         for core in (1..cores).map(ShardId) {
-            let interest = PeerMessage::InterestAdd { filter: "site/#".into(), number: 1 };
+            let interest = PeerMessage::InterestAdd { filter: "site/#".into(), number: 1, lasting: false };
             broker.engine.peer(Now(0), core, interest, &mut broker.outputs);
         }
         broker.turn_end();
@@ -150,7 +158,7 @@ impl Broker {
 
     /// As if a shard had written and sent everything.
     fn turn_end(&mut self) {
-        self.engine.turn_end(&mut self.outputs);
+        self.engine.turn_end(Now(0), &mut self.outputs);
         self.outputs.of.iter_mut().for_each(Vec::clear);
         self.outputs.forwarded.clear();
     }

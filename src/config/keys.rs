@@ -20,10 +20,14 @@ pub(super) const NO_STORE_YET: &str =
     "this version keeps sessions and retained messages in memory only, until the process ends";
 
 /// The words for [`Overflow`].
-pub(super) const OVERFLOW: [(&str, Overflow); 3] = [
+pub(super) const OVERFLOW: [(&str, Overflow); 6] = [
+    ("drop_newest", Overflow::DropNewest),
+    ("drop_oldest", Overflow::DropOldest),
+    ("hold", Overflow::Hold),
+    ("disconnect", Overflow::Disconnect),
+    // As it was written at first.
     ("drop-newest", Overflow::DropNewest),
     ("drop-oldest", Overflow::DropOldest),
-    ("disconnect", Overflow::Disconnect),
 ];
 
 /// The words for [`Balance`].
@@ -115,6 +119,9 @@ fn session(mut section: Section<'_, '_>, limits: &mut Limits) {
     let mut expiry_s = limits.session_expiry_max.map(Span::as_secs);
     section.number_or("expiry_max_s", "never", 0..=SESSION_EXPIRY_MAX_S, &mut expiry_s);
     limits.session_expiry_max = expiry_s.map(Span::from_secs);
+    let mut default_s = limits.session_expiry_default.map(Span::as_secs);
+    section.number_or("expiry_default_s", "max", 1..=SESSION_EXPIRY_MAX_S, &mut default_s);
+    limits.session_expiry_default = default_s.map(Span::from_secs);
     section.number("keep_alive_max_s", 0..=u64::from(u16::MAX), &mut limits.keep_alive_max_s);
     section.number("subscriptions_max", 1..=u64::from(u32::MAX), &mut limits.subscriptions_max);
     section.number("inflight_max", 1..=u64::from(INFLIGHT_MAX), &mut limits.inflight_max);
@@ -122,6 +129,11 @@ fn session(mut section: Section<'_, '_>, limits: &mut Limits) {
     section.number("queue_messages_max", 1..=u64::from(u32::MAX), &mut limits.queue_messages_max);
     section.number("queue_bytes_max", 1..=MEMORY_BYTES_MAX, &mut limits.queue_bytes_max);
     section.choice("overflow", &OVERFLOW, &mut limits.overflow);
+    section.number("queue_memory_bytes", 1_024..=MEMORY_BYTES_MAX, &mut limits.queue_memory_bytes);
+    section.flag("queue_qos0", &mut limits.queue_qos0);
+    let mut queued_s = limits.queued_expiry.map(Span::as_secs);
+    section.number_or("queued_message_expiry_default_s", "never", 1..=u64::from(u32::MAX), &mut queued_s);
+    limits.queued_expiry = queued_s.map(Span::from_secs);
     section.finish();
 }
 

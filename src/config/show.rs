@@ -52,15 +52,20 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         queue_messages_max,
         queue_bytes_max,
         overflow,
+        queue_memory_bytes,
+        queue_qos0,
+        queued_expiry,
         output_bytes_max,
         retained_messages_max,
         retained_bytes_max,
         session_expiry_max,
+        session_expiry_default,
         sessions_max,
         keep_alive_max_s,
     } = limits;
     writeln!(f, "[session]")?;
     number_or(f, "expiry_max_s", session_expiry_max.map(Span::as_secs), "never")?;
+    number_or(f, "expiry_default_s", session_expiry_default.map(Span::as_secs), "max")?;
     number(f, "keep_alive_max_s", keep_alive_max_s)?;
     number(f, "subscriptions_max", subscriptions_max)?;
     number(f, "inflight_max", inflight_max)?;
@@ -68,6 +73,10 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     number(f, "queue_messages_max", queue_messages_max)?;
     number(f, "queue_bytes_max", queue_bytes_max)?;
     writeln!(f, "overflow = \"{}\"", word(&OVERFLOW, overflow))?;
+    number(f, "queue_memory_bytes", queue_memory_bytes)?;
+    writeln!(f, "queue_qos0 = {queue_qos0}")?;
+    let queued_expiry_s = queued_expiry.map(Span::as_secs);
+    number_or(f, "queued_message_expiry_default_s", queued_expiry_s, "never")?;
     writeln!(f, "\n[limits]")?;
     number(f, "packet_bytes_max", packet_bytes_max)?;
     number(f, "connect_bytes_max", connect_bytes_max)?;

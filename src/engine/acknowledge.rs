@@ -1,10 +1,11 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP in both directions. [MQTT 3.4 to 3.7, 4.3]
 
+use super::durable::{Asking, Waiter, size_of_entry};
 use super::publish::Outcome;
-use super::{Effects, Engine};
+use super::{Effects, Engine, PersistOp, Place};
 use crate::codec::{Ack, Packet, ReasonCode, Version};
-use crate::session::{AckKind, Awaiting, Owed, Session, Violation};
-use crate::types::{Now, PacketId, SessionKey, ShardId};
+use crate::session::{AckKind, Awaiting, Owed, Session, Settled, Stored, Violation};
+use crate::types::{ConnKey, Now, PacketId, SessionKey, ShardId};
 
 impl Engine {
     /// Holds a client to the Receive Maximum that it was told before one more message of it is taken. [MQTT-3.3.4-7]
@@ -28,13 +29,17 @@ impl Engine {
     ) {
         let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) else { return };
         let owed = Owed { packet_id, kind, reason: outcome.reason };
-        if link.acks.is_empty() && outcome.stored.is_none() {
-            return self.send_owed(key, owed, fx);
-        }
-        let number = link.acks.push(owed, outcome.stored.is_none());
-        let conn = link.conn;
-        if let Some((keeper, stored)) = outcome.stored {
+        let (conn, number) = (link.conn, link.acks.next_number());
+        let mut missing = u8::from(self.durable.wait_for(outcome.asking, Waiter::Ack(conn, number)));
+        missing += u8::from(self.durable.wait_for(Asking::By(outcome.retained), Waiter::Ack(conn, number)));
+        if let Some((keeper, stored)) = outcome.retained_by {
             self.retention.wait(keeper, stored, conn, number);
+            missing += 1;
+        }
+        if link.acks.is_empty() && missing == 0 {
+            self.send_owed(key, owed, fx);
+        } else {
+            link.acks.push(owed, missing);
         }
     }
 
@@ -50,18 +55,29 @@ impl Engine {
     }
 
     /// A core has stored so many of our retained messages: acknowledgements that waited for them may leave.
-    pub(super) fn retained_stored(&mut self, keeper: ShardId, number: u64, fx: &mut impl Effects) {
-        self.retention.stored(keeper, number);
+    pub(super) fn retained_stored(
+        &mut self,
+        keeper: ShardId,
+        number: u64,
+        durable: u64,
+        fx: &mut impl Effects,
+    ) {
+        self.retention.stored(keeper, number, durable);
         while let Some((conn, ack)) = self.retention.next_ready(keeper) {
-            let Some(key) = self.session_of(conn) else { continue };
-            if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
-                link.acks.complete(ack);
-            }
-            while let Some(owed) =
-                self.sessions.get_mut(key).and_then(Session::link_mut).and_then(|link| link.acks.pop())
-            {
-                self.send_owed(key, owed, fx);
-            }
+            self.complete(conn, ack, fx);
+        }
+    }
+
+    /// One of the things that an acknowledgement waits for is true.
+    pub(super) fn complete(&mut self, conn: ConnKey, ack: u64, fx: &mut impl Effects) {
+        let Some(key) = self.session_of(conn) else { return };
+        if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
+            link.acks.complete(ack);
+        }
+        while let Some(owed) =
+            self.sessions.get_mut(key).and_then(Session::link_mut).and_then(|link| link.acks.pop())
+        {
+            self.send_owed(key, owed, fx);
         }
     }
 
@@ -69,6 +85,7 @@ impl Engine {
         let make = match owed.kind {
             AckKind::PubAck => Packet::PubAck,
             AckKind::PubRec => Packet::PubRec,
+            AckKind::PubComp => Packet::PubComp,
         };
         self.respond_ack(key, make, owed.packet_id, owed.reason, fx);
     }
@@ -83,9 +100,14 @@ impl Engine {
 
     fn settled(&mut self, now: Now, key: SessionKey, id: PacketId, by: Awaiting, fx: &mut impl Effects) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        if session.outbound.acknowledged(id, by) {
-            self.pump_if_waiting(now, key, fx);
+        let Some(Settled { seq, kept }) = session.outbound.acknowledged(id, by) else { return };
+        if let Some(session) = session.stored {
+            match kept {
+                Some(kept) => self.durable.done(session, &kept, fx),
+                None => self.durable.leave(Place { session, seq, size: 0 }),
+            }
         }
+        self.pump_if_waiting(now, key, fx);
     }
 
     pub(super) fn on_pubrec(&mut self, now: Now, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
@@ -94,16 +116,44 @@ impl Engine {
             // The client does not want the message; that is the end of it. [MQTT 4.3.3]
             return self.settled(now, key, ack.packet_id, Awaiting::PubRec, fx);
         }
-        let known = session.outbound.received(ack.packet_id);
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.respond_ack(key, Packet::PubRel, ack.packet_id, reason, fx);
+        let id = ack.packet_id;
+        let Some(Settled { seq, kept }) = session.outbound.received(id) else {
+            return self.respond_ack(key, Packet::PubRel, id, ReasonCode::PacketIdentifierNotFound, fx);
+        };
+        // Once PUBREL has left, the message must never be sent again, whatever happens.
+        if let (Some(stored), Some(kept), Some(link)) = (session.stored, &kept, session.link())
+            && kept.stored != Stored::Never
+        {
+            let place = Place { session: stored, seq, size: size_of_entry(kept) };
+            let (conn, request) = (link.conn, self.durable.ask(PersistOp::Received(place)));
+            session.outbound.release_after(id, request);
+            self.durable.wait(request, Waiter::PubRel(conn, id));
+        } else if self.durable.has(session.outbound.releases_after(id)) {
+            self.respond_ack(key, Packet::PubRel, id, ReasonCode::Success, fx);
+        }
+    }
+
+    /// The store knows that a client has received a message.
+    pub(super) fn release(&mut self, conn: ConnKey, id: PacketId, fx: &mut impl Effects) {
+        let Some(key) = self.session_of(conn) else { return };
+        let awaiting = self.sessions.get(key).and_then(|session| session.outbound.awaiting(id));
+        if awaiting == Some(Awaiting::PubComp) {
+            self.respond_ack(key, Packet::PubRel, id, ReasonCode::Success, fx);
+        }
     }
 
     pub(super) fn on_pubrel(&mut self, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let known = session.unreleased.released(ack.packet_id);
-        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.respond_ack(key, Packet::PubComp, ack.packet_id, reason, fx);
+        let id = ack.packet_id;
+        if !session.unreleased.released(id) {
+            return self.respond_ack(key, Packet::PubComp, id, ReasonCode::PacketIdentifierNotFound, fx);
+        }
+        let mut outcome = Outcome::at_once(ReasonCode::Success);
+        if let Some(session) = session.stored {
+            // Else a message that takes this id next might be taken for the old one.
+            outcome.asking = Asking::By(self.durable.ask(PersistOp::Released { session, id }));
+        }
+        self.acknowledge(key, id, AckKind::PubComp, outcome, fx);
     }
 
     /// Whether a session's client speaks 5.0.

@@ -1,7 +1,8 @@
 //! Connections come and go: CONNECT, take-over, resumption, DISCONNECT, loss. [MQTT 3.1, 3.14, 4.1]
 
+use super::durable::{Asking, Waiter};
 use super::publish::Publication;
-use super::{CloseReason, Effects, Engine, Note, Setup};
+use super::{CloseReason, Effects, Engine, Note, PersistOp, Setup, StoreState, StoredSession};
 use crate::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use crate::session::connect::{ClientId, Proof, Refusal, Terms, Will, accept, refuse, session_expiry};
 use crate::session::{Presence, Proved, Session, Violation};
@@ -44,6 +45,11 @@ impl Engine {
             Err(refusal) => return self.refuse(conn, connect, client, refusal, fx),
         };
         let known = self.by_client.get(client.text).copied();
+        let lasts = self.durable.is_on() && !terms.ephemeral();
+        if lasts && known.is_none() && self.durable.state == StoreState::Refusing {
+            return self.refuse(conn, connect, client, Refusal::STORE, fx);
+        }
+        let before = self.durable.last();
         if let Some(key) = known {
             self.take_over(now, key, terms.clean_start, fx);
         }
@@ -63,6 +69,15 @@ impl Engine {
             Note::Connected { client_id: client.text, version: terms.version, resumed: resumed.is_some() },
         );
         self.open(now, key, conn, terms, user);
+        self.store_session(key);
+        // That a session has begun, and that one has ended, is said when it is true for good.
+        let request = self.durable.last();
+        if resumed.is_none()
+            && request > before
+            && self.durable.wait_for(Asking::By(request), Waiter::Output(conn))
+        {
+            fx.cork(conn, true);
+        }
         self.shares_online(key, true, fx);
         self.pump(now, key, fx);
         self.evict(now, fx);
@@ -117,6 +132,32 @@ impl Engine {
             // The client is back within its Will Delay Interval. [MQTT-3.1.3-9]
             *will = None;
         }
+    }
+
+    /// Tells the store what it has to know of a session besides what that is owed.
+    pub(super) fn store_session(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !self.durable.is_on() || session.stored.is_none() && session.ephemeral() {
+            return;
+        }
+        let id = *session.stored.get_or_insert_with(|| self.durable.new_session());
+        let (away, will) = match &session.presence {
+            Presence::Here(link) => (None, link.will.clone().map(|will| (will, None))),
+            Presence::Away { since, will } => {
+                (Some(*since), will.clone().map(|(due, will)| (will, Some(due))))
+            }
+        };
+        // What is in memory was either sent or not; what is not, was not.
+        let stored = StoredSession {
+            id,
+            client_id: session.client_id.clone(),
+            expiry: session.expiry,
+            away,
+            will,
+            next_seq: session.next_seq,
+            unsent_from: away.map(|_| session.unsent()),
+        };
+        self.durable.ask(PersistOp::Session(Box::new(stored)));
     }
 
     fn new_session(&mut self, now: Now, client_id: &str) -> SessionKey {
@@ -207,6 +248,7 @@ impl Engine {
             CloseReason::QueueFull => {
                 (ReasonCode::QuotaExceeded, "more messages wait for this client than may")
             }
+            CloseReason::StoreRefuses => (ReasonCode::QuotaExceeded, "the store takes nothing at present"),
             CloseReason::ShuttingDown if self.setup.features.server_reference.is_some() => {
                 (ReasonCode::UseAnotherServer, "this server stops")
             }
@@ -264,6 +306,7 @@ impl Engine {
         if ephemeral {
             self.end_session(now, key, fx);
         } else {
+            self.store_session(key);
             self.shares_online(key, false, fx);
             self.hand_on_shared(now, key, fx);
             self.arm(now, key);
@@ -279,7 +322,7 @@ impl Engine {
         let message = Arc::new(message);
         let mut publication = Publication::of(&message);
         publication.publisher = Some(key);
-        self.route(now, &publication, fx);
+        self.route(now, &publication, None, fx);
     }
 
     /// Ends a session for good: its state is forgotten, a will that waits is published. [MQTT-3.1.3-9]
@@ -290,11 +333,14 @@ impl Engine {
         self.gauges.subscriptions -= session.subscriptions.len() as u64;
         self.gauges.queued_messages -= session.queue.len() as u64;
         self.gauges.queued_bytes -= session.queue.bytes();
+        let owner = session.stored;
         for filter in session.subscriptions.keys() {
-            self.withdraw(now, key, filter, fx);
+            self.withdraw(now, key, filter, owner.is_some(), fx);
         }
-        for queued in session.outbound.take_shared().into_iter().chain(session.queue.take_shared(|_| true)) {
-            self.hand_on(now, &queued, fx);
+        let shared = session.outbound.take_shared().into_iter().chain(session.queue.take_shared(|_| true));
+        let moves: Vec<Asking> = shared.map(|queued| self.hand_on(now, owner, &queued, fx)).collect();
+        if let Some(owner) = owner {
+            self.durable.end(owner, &moves);
         }
         if let Presence::Away { will: Some((_, will)), .. } = session.presence {
             self.publish_will(now, key, *will, fx);

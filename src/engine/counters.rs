@@ -50,11 +50,13 @@ pub struct Dropped {
     pub retained_full: u64,
     /// Published by a client to `$SYS`, which is the broker's.
     pub reserved_topic: u64,
+    /// The store would have had to keep it, and took nothing.
+    pub store_refused: u64,
 }
 
 impl Dropped {
     /// Each reason's name, as `$SYS` and metrics show it, and count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
         [
             ("output_full", self.output_full),
             ("queue_full", self.queue_full),
@@ -63,6 +65,7 @@ impl Dropped {
             ("expired", self.expired),
             ("retained_full", self.retained_full),
             ("reserved_topic", self.reserved_topic),
+            ("store_refused", self.store_refused),
         ]
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine asks of the world. The shard does it with sockets and links, the simulator with vectors.
 
-use super::PeerMessage;
+use super::{Batch, Fetch, PeerMessage};
 use crate::codec::{ReasonCode, Version};
 use crate::session::Violation;
 use crate::types::{ConnKey, ShardId};
@@ -25,6 +25,18 @@ pub trait Effects {
     /// Says something to another core. In order per ordered pair of cores; never to oneself.
     fn peer(&mut self, to: ShardId, message: PeerMessage);
 
+    /// Hands requests to the store. [`super::Engine::durable`] is told once they are durable, and gets no further ones before.
+    fn persist(&mut self, batch: Batch);
+
+    /// Asks the store for messages of a session; [`super::Engine::fetched`] gets them.
+    fn fetch(&mut self, fetch: Fetch);
+
+    /// Sends nothing more to a connection, not even what was appended to its output, or goes on.
+    fn cork(&mut self, conn: ConnKey, corked: bool);
+
+    /// Reads nothing more from a connection, or goes on.
+    fn hold(&mut self, conn: ConnKey, held: bool);
+
     /// Something that an operator may want to know. The world adds the address and decides whether to log it.
     fn note(&mut self, conn: ConnKey, note: Note<'_>);
 }
@@ -44,6 +56,8 @@ pub enum CloseReason {
     KeepAlive,
     /// The client's queue is full and the operator chose to disconnect such clients.
     QueueFull,
+    /// The client published what the store would have to keep, which takes nothing at present, and cannot be told.
+    StoreRefuses,
     /// The broker stops.
     ShuttingDown,
 }
@@ -108,6 +122,14 @@ impl Effects for Null {
     fn close(&mut self, _: ConnKey, _: CloseReason) {}
 
     fn peer(&mut self, _: ShardId, _: PeerMessage) {}
+
+    fn persist(&mut self, _: Batch) {}
+
+    fn fetch(&mut self, _: Fetch) {}
+
+    fn cork(&mut self, _: ConnKey, _: bool) {}
+
+    fn hold(&mut self, _: ConnKey, _: bool) {}
 
     fn note(&mut self, _: ConnKey, _: Note<'_>) {}
 }

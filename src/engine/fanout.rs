@@ -1,12 +1,15 @@
 //! A message to everybody who wants it: local clients get frames, other cores get it once each.
 
+use super::durable::{Asking, Durable};
 use super::frames::{Frames, Kind, fitting};
+use super::groups::Group;
+use super::persist::Recipient;
 use super::publish::Publication;
 use super::share::Sharing;
 use super::{Counters, Effects, Engine, Gauges, PeerMessage};
-use crate::session::{Presence, Pushed, Queued, Session};
+use crate::session::{ENTRY_BYTES, Presence, Pushed, Queued, Session, Stored};
 use crate::topic::LocalMatch;
-use crate::types::{GroupKey, HashSeed, Limits, Message, Now, QoS, SessionKey, Slab};
+use crate::types::{GroupKey, HashSeed, Limits, Message, Now, QoS, SessionId, SessionKey, Slab};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -18,6 +21,9 @@ pub(super) struct Delivering<'a> {
     gauges: &'a mut Gauges,
     limits: &'a Limits,
     evict: &'a mut Vec<SessionKey>,
+    pub(super) durable: &'a mut Durable,
+    /// Who asks the store for the message.
+    pub(super) asking: Asking,
     /// For how many there was no room.
     refused: usize,
 }
@@ -29,19 +35,33 @@ pub(super) struct Outgoing<'a> {
     pub(super) retain: bool,
     /// Subscription Identifiers.
     pub(super) ids: &'a [u32],
-    /// The group that it comes through.
-    pub(super) share: Option<GroupKey>,
+    /// The group that it comes through, and that group's filter in full.
+    pub(super) share: Option<(GroupKey, &'a str)>,
 }
 
 impl Outgoing<'_> {
-    /// To be sent later.
-    pub(super) fn kept(&self, publication: &Publication<'_>) -> Queued {
+    /// To be sent later, or again.
+    pub(super) fn kept(&self, publication: &Publication<'_>, seq: u64, stored: Stored) -> Queued {
         Queued {
             message: Arc::clone(publication.message()),
+            seq,
             qos: self.qos,
             retain: self.retain,
             ids: (!self.ids.is_empty()).then(|| self.ids.into()),
-            share: self.share,
+            share: self.share.map(|(group, _)| group),
+            stored,
+        }
+    }
+
+    /// For the store.
+    fn recipient(&self, session: SessionId, seq: u64) -> Recipient {
+        Recipient {
+            session: Some(session),
+            seq,
+            qos: self.qos,
+            retain: self.retain,
+            ids: (!self.ids.is_empty()).then(|| self.ids.into()),
+            share: self.share.map(|(_, filter)| filter.into()),
         }
     }
 }
@@ -69,7 +89,7 @@ pub(super) enum Reach {
 
 /// The parts of an engine that deliveries use, while a lookup borrows others.
 macro_rules! delivering {
-    ($engine:ident, $now:ident) => {
+    ($engine:ident, $now:ident, $asking:expr) => {
         Delivering {
             now: $now,
             frames: &mut $engine.frames,
@@ -77,6 +97,8 @@ macro_rules! delivering {
             gauges: &mut $engine.gauges,
             limits: &$engine.setup.limits,
             evict: &mut $engine.evict,
+            durable: &mut $engine.durable,
+            asking: $asking,
             refused: 0,
         }
     };
@@ -96,17 +118,19 @@ macro_rules! sharing {
 }
 
 impl Engine {
-    /// Delivers to local subscribers and, where `forward` says so, tells the cores that want the message, and chooses a
-    /// member of each group that does.
+    /// Delivers to local subscribers and, unless it came `from_peer`, tells the cores that want the message, and chooses a
+    /// member of each group that does. What came from a peer says who asks the store for it; otherwise the second value
+    /// returned does.
     ///
     /// A message that came from another core is never forwarded: that is what keeps it from circling the mesh.
     pub(super) fn fan_out(
         &mut self,
         now: Now,
         publication: &Publication<'_>,
-        forward: bool,
+        from_peer: Option<Asking>,
         fx: &mut impl Effects,
-    ) -> Reach {
+    ) -> (Reach, Asking) {
+        let forward = from_peer.is_none();
         let matches = self.cache.lookup(&self.trie, publication.topic);
         if publication.delivery.retain && !self.replays.is_empty() {
             // Under No Local its publisher does not get it, and gets what is retained instead.
@@ -117,10 +141,20 @@ impl Engine {
         if !forward && publication.delivery.expired(now) {
             // It was on its way between two cores for longer than it lives. [MQTT-3.3.2-5]
             self.counters.dropped.expired += matches.locals.len() as u64;
-            return Reach::Nobody;
+            return (Reach::Nobody, Asking::Nobody);
         }
         self.frames.clear();
-        let mut delivering = delivering!(self, now);
+        let asking = from_peer.unwrap_or_else(|| {
+            let waits = publication.delivery.qos != QoS::AtMostOnce || self.setup.limits.queue_qos0;
+            if !waits || !self.durable.is_on() {
+                return Asking::Nobody;
+            }
+            let own = self.setup.shard;
+            let elsewhere = matches.peers.iter().any(|peer| !peer.is_shard())
+                || matches.groups.iter().any(|&g| self.groups.get(g).is_some_and(|g| g.lasts_elsewhere(own)));
+            if elsewhere { self.durable.join(publication.message()) } else { Asking::Here }
+        });
+        let mut delivering = delivering!(self, now, asking);
         for found in &matches.locals {
             let mut target = *found;
             if publication.publisher == Some(found.session) {
@@ -140,22 +174,37 @@ impl Engine {
             }
         }
         if forward && !matches.peers.is_empty() {
-            for peer in matches.peers.iter() {
+            for peer in matches.peers.iter().take_while(|peer| peer.is_shard()) {
                 delivering.counters.forwarded += 1;
-                fx.peer(peer, PeerMessage::Publish(Message::clone(publication.message())));
+                let joint = delivering.asking.joint().filter(|_| matches.peers.contains(peer.lasting()));
+                if joint.is_some() {
+                    delivering.durable.expect_part(delivering.asking);
+                }
+                let message = Message::clone(publication.message());
+                fx.peer(peer, PeerMessage::Publish { message, joint });
             }
-            return Reach::Somebody;
+            return (Reach::Somebody, delivering.asking);
         }
-        match (delivering.refused, matches.locals.len() + matches.groups.len()) {
+        let reach = match (delivering.refused, matches.locals.len() + matches.groups.len()) {
             (_, 0) => Reach::Nobody,
             (refused, subscribers) if refused == subscribers => Reach::Refused,
             _ => Reach::Somebody,
-        }
+        };
+        (reach, delivering.asking)
+    }
+
+    /// Whether somebody who wants a message needs it kept in the store.
+    pub(super) fn is_for_the_store(&mut self, publication: &Publication<'_>) -> bool {
+        let matches = self.cache.lookup(&self.trie, publication.topic);
+        let lasts = |key| self.sessions.get(key).is_some_and(|session| session.stored.is_some());
+        matches.locals.iter().any(|found| found.qos != QoS::AtMostOnce && lasts(found.session))
+            || matches.peers.iter().any(|peer| !peer.is_shard())
+            || matches.groups.iter().any(|&group| self.groups.get(group).is_some_and(Group::lasts))
     }
 
     /// What deliveries use, for one that is not a fan-out.
-    pub(super) fn delivering(&mut self, now: Now) -> (Delivering<'_>, Sharing<'_>) {
-        (delivering!(self, now), sharing!(self))
+    pub(super) fn delivering(&mut self, now: Now, asking: Asking) -> (Delivering<'_>, Sharing<'_>) {
+        (delivering!(self, now, asking), sharing!(self))
     }
 }
 
@@ -178,6 +227,10 @@ impl Delivering<'_> {
         let qos = publication.delivery.qos.min(target.qos);
         let retain = publication.delivery.retain && target.retain_as_published;
         if qos == QoS::AtMostOnce {
+            if self.limits.queue_qos0 && session.link().is_none() && !session.ephemeral() {
+                let outgoing = Outgoing { qos, retain, ids, share: None };
+                return self.queue(session, target.session, publication, outgoing, fx);
+            }
             self.at_most_once(session, publication, retain, ids, fx);
         } else {
             let outgoing = Outgoing { qos, retain, ids, share: None };
@@ -251,7 +304,7 @@ impl Delivering<'_> {
                 self.counters.dropped.too_large += 1;
                 session.dropped += 1;
             }
-            Sent::NotNow => self.queue(session, key, outgoing.kept(publication)),
+            Sent::NotNow => self.queue(session, key, publication, outgoing, fx),
         }
     }
 
@@ -264,8 +317,13 @@ impl Delivering<'_> {
         fx: &mut impl Effects,
     ) -> Sent {
         let Outgoing { qos, retain, ids, share } = outgoing;
-        let ephemeral = session.ephemeral();
+        let keep = !session.ephemeral() || session.stored.is_some() || share.is_some();
+        let stored = self.stored(session);
         let Presence::Here(link) = &mut session.presence else { return Sent::NotNow };
+        if qos == QoS::ExactlyOnce && !self.durable.is_kept(stored) {
+            // It might reach the client, be forgotten in a crash, and reach it again under another packet id.
+            return Sent::NotNow;
+        }
         if qos != QoS::AtMostOnce && (link.blocked || !session.queue.is_empty()) {
             return Sent::NotNow;
         }
@@ -279,9 +337,9 @@ impl Delivering<'_> {
         let sent = if qos == QoS::AtMostOnce {
             self.frames.offer(slot, link.conn, fx)
         } else {
-            let keep = !ephemeral || share.is_some();
-            let id = session.outbound.take(qos, || keep.then(|| outgoing.kept(publication)));
-            let Some(id) = id else { return Sent::NotNow };
+            let (seq, exactly_once) = (session.next_seq, qos == QoS::ExactlyOnce);
+            let kept = || keep.then(|| outgoing.kept(publication, seq, stored));
+            let Some(id) = session.outbound.take(seq, exactly_once, kept) else { return Sent::NotNow };
             let sent = self.frames.offer_as(slot, id, link.conn, fx);
             if !sent {
                 session.outbound.cancel(id);
@@ -294,15 +352,37 @@ impl Delivering<'_> {
         }
         link.named(topic, naming);
         self.counters.publish_out[qos as usize] += 1;
+        if qos != QoS::AtMostOnce {
+            self.owed(session, publication, outgoing);
+        }
         Sent::Yes
+    }
+
+    /// Where the store will be with the message for a session.
+    fn stored(&self, session: &Session) -> Stored {
+        if session.stored.is_some() { self.durable.stored_by(self.asking) } else { Stored::Never }
+    }
+
+    /// A session is owed the message, under its next number.
+    fn owed(&mut self, session: &mut Session, publication: &Publication<'_>, outgoing: Outgoing<'_>) {
+        let seq = session.next_seq;
+        session.next_seq += 1;
+        if let Some(id) = session.stored
+            && self.asking != Asking::Nobody
+        {
+            let message = || Arc::clone(publication.message());
+            self.durable.keep_for(&mut self.asking, message, outgoing.recipient(id, seq));
+        }
     }
 
     /// Queues a message of QoS 1 or 2, unless the queue is full or the client could never take it.
     pub(super) fn queue_if_room(
         &mut self,
         session: &mut Session,
+        key: SessionKey,
         publication: &Publication<'_>,
         outgoing: Outgoing<'_>,
+        fx: &mut impl Effects,
     ) -> bool {
         if outgoing.qos == QoS::AtMostOnce {
             return false;
@@ -314,40 +394,53 @@ impl Delivering<'_> {
                 return false;
             }
         }
-        let queued = outgoing.kept(publication);
-        let size = queued.size();
+        let size = publication.message().size() as u64 + ENTRY_BYTES;
         if !session.queue.has_room(size, self.limits) {
             return false;
         }
-        session.queue.push(queued, self.limits);
-        self.gauges.queued_messages += 1;
-        self.gauges.queued_bytes += size;
+        self.queue(session, key, publication, outgoing, fx);
         true
     }
 
     /// Queues a message, or does what the operator chose for full queues.
-    pub(super) fn queue(&mut self, session: &mut Session, key: SessionKey, queued: Queued) {
+    pub(super) fn queue(
+        &mut self,
+        session: &mut Session,
+        key: SessionKey,
+        publication: &Publication<'_>,
+        outgoing: Outgoing<'_>,
+        fx: &mut impl Effects,
+    ) {
+        let stored = self.stored(session);
+        let queued = outgoing.kept(publication, session.next_seq, stored);
         let size = queued.size();
-        let dropped = match session.queue.push(queued, self.limits) {
-            Pushed::Queued => 0,
-            Pushed::DroppedOld(count, bytes) => {
-                self.gauges.queued_messages -= u64::from(count);
-                self.gauges.queued_bytes -= bytes;
-                u64::from(count)
+        let (durable, gauges) = (&mut *self.durable, &mut *self.gauges);
+        let (mut dropped, owner) = (0, session.stored);
+        let pushed = session.queue.push(queued, self.limits, |oldest| {
+            dropped += 1;
+            gauges.queued_messages -= 1;
+            gauges.queued_bytes -= oldest.size();
+            if let Some(session) = owner {
+                durable.done(session, &oldest, fx);
             }
-            refused => {
-                if refused == Pushed::Disconnect && session.link().is_some() {
-                    self.evict.push(key);
-                }
-                self.counters.dropped.queue_full += 1;
-                session.dropped += 1;
-                self.refused += 1;
-                return;
-            }
-        };
-        self.gauges.queued_messages += 1;
-        self.gauges.queued_bytes += size;
+        });
         self.counters.dropped.queue_full += dropped;
         session.dropped += dropped;
+        if pushed != Pushed::Queued {
+            if pushed == Pushed::Disconnect && session.link().is_some() {
+                self.evict.push(key);
+            }
+            self.counters.dropped.queue_full += 1;
+            session.dropped += 1;
+            self.refused += 1;
+            return;
+        }
+        self.gauges.queued_messages += 1;
+        self.gauges.queued_bytes += size;
+        self.owed(session, publication, outgoing);
+        if !self.durable.is_kept(stored) && !session.parked {
+            session.parked = true;
+            self.durable.park(key);
+        }
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Member {
     pub(super) flags: SubscriptionFlags,
     /// Subscription Identifier; 0 for none.
     pub(super) id: u32,
+    /// Whether what it gets is kept in the store.
+    pub(super) lasting: bool,
 }
 
 /// A core's part in a group.
@@ -27,6 +29,8 @@ pub(super) struct Part {
     pub(super) online: u32,
     /// Members there in all; never 0.
     pub(super) members: u32,
+    /// Whether one of them needs what it gets kept in the store.
+    pub(super) lasting: bool,
 }
 
 /// The members of a group on this core.
@@ -37,13 +41,15 @@ pub(super) struct Members {
     list: Vec<Member>,
     online: usize,
     places: Map<SessionKey, usize>,
+    /// How many need what they get kept in the store.
+    lasting: usize,
     /// Whose turn it is among those that are connected.
     turn: usize,
 }
 
 impl Members {
     fn new(seed: HashSeed) -> Self {
-        Self { list: Vec::new(), online: 0, places: seed.map(), turn: 0 }
+        Self { list: Vec::new(), online: 0, places: seed.map(), lasting: 0, turn: 0 }
     }
 
     /// Whether nobody of this core is in it.
@@ -66,6 +72,7 @@ impl Members {
         match self.places.get(&member.session) {
             Some(&place) => self.list[place] = member,
             None => {
+                self.lasting += usize::from(member.lasting);
                 self.places.insert(member.session, self.list.len());
                 self.list.push(member);
             }
@@ -75,7 +82,7 @@ impl Members {
     fn remove(&mut self, session: SessionKey) -> bool {
         self.set_online(session, false);
         let Some(place) = self.places.remove(&session) else { return false };
-        self.list.swap_remove(place);
+        self.lasting -= usize::from(self.list.swap_remove(place).lasting);
         if let Some(moved) = self.list.get(place) {
             self.places.insert(moved.session, place);
         }
@@ -173,6 +180,16 @@ impl Group {
         ahead.min_by_key(|part| distance(part.shard)).copied()
     }
 
+    /// Whether a member on another core than this one needs what it gets kept in the store.
+    pub(super) fn lasts_elsewhere(&self, own: ShardId) -> bool {
+        self.parts.iter().any(|part| part.lasting && part.shard != own)
+    }
+
+    /// Whether a member on any core needs what it gets kept in the store.
+    pub(super) fn lasts(&self) -> bool {
+        self.parts.iter().any(|part| part.lasting)
+    }
+
     fn set_part(&mut self, part: Part) {
         let place = self.parts.binary_search_by_key(&part.shard, |known| known.shard);
         match (place, part.members) {
@@ -225,6 +242,10 @@ impl Groups {
         self.slab.is_empty()
     }
 
+    pub(super) fn get(&self, key: GroupKey) -> Option<&Group> {
+        self.slab.get(key)
+    }
+
     pub(super) fn get_mut(&mut self, key: GroupKey) -> Option<&mut Group> {
         self.slab.get_mut(key)
     }
@@ -244,18 +265,18 @@ impl Groups {
         key
     }
 
-    /// Adds a member of this core that is connected, or replaces its options.
+    /// Adds a member of this core, or replaces its options.
     pub(super) fn join(
         &mut self,
         filter: &str,
-        member: Member,
+        (member, online): (Member, bool),
         interest: &mut Interest,
         fx: &mut impl Effects,
     ) -> (GroupKey, Change) {
         let key = self.key_for(filter);
         let change = self.update(key, interest, fx, |members| {
             members.put(member);
-            members.set_online(member.session, true);
+            members.set_online(member.session, online);
         });
         (key, change)
     }
@@ -294,14 +315,15 @@ impl Groups {
         change: impl FnOnce(&mut Members),
     ) -> Change {
         let Some(group) = self.slab.get_mut(key) else { return Change::None };
-        let before = (group.members.online, group.members.list.len());
+        let state = |members: &Members| (members.online, members.list.len(), members.lasting > 0);
+        let before = state(&group.members);
         change(&mut group.members);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (online, members) = (count(group.members.online), count(group.members.list.len()));
-        if before == (group.members.online, group.members.list.len()) {
+        if before == state(&group.members) {
             return Change::None;
         }
-        let part = Part { shard: self.own, key, online, members };
+        let part = Part { shard: self.own, key, online, members, lasting: group.members.lasting > 0 };
         interest.share(&group.filter, part, fx);
         if members == 0 {
             group.left = interest.announced();

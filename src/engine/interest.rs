@@ -1,9 +1,10 @@
 //! Which core wants what: announcements to the others, and SUBACKs that wait until all have applied them.
 
+use super::durable::Durable;
 use super::groups::Part;
 use super::retain::Retention;
 use super::{Effects, PeerMessage, Setup};
-use crate::types::{ConnKey, SessionKey, ShardId};
+use crate::types::{ConnKey, Map, SessionKey, ShardId};
 use std::collections::VecDeque;
 
 /// A SUBACK that waits, and what follows it.
@@ -11,6 +12,8 @@ use std::collections::VecDeque;
 pub(super) struct PendingSubAck {
     /// Leaves when all cores have applied announcements up to this one.
     announced: u64,
+    /// And when the store has this request.
+    request: u64,
     pub(super) conn: ConnKey,
     pub(super) session: SessionKey,
     pub(super) bytes: Box<[u8]>,
@@ -29,6 +32,8 @@ pub(super) struct Interest {
     /// By core: how many of them it has applied.
     applied: Box<[u64]>,
     waiting: VecDeque<PendingSubAck>,
+    /// By filter: subscribers of this core that need what they get kept in the store. Not counted on a single core.
+    lasting: Map<Box<str>, u32>,
     /// By core: its newest announcement that we applied, and the newest that we acknowledged.
     theirs: Box<[(u64, u64)]>,
     /// Acknowledgements that wait for our own retained messages to be stored.
@@ -52,6 +57,7 @@ impl Interest {
             unsettled: false,
             applied: vec![0; shards].into(),
             waiting: VecDeque::new(),
+            lasting: setup.seed.map(),
             theirs: vec![(0, 0); shards].into(),
             barriers: VecDeque::new(),
         }
@@ -64,12 +70,43 @@ impl Interest {
 
     /// Tells all cores that this one has its first subscriber to a filter.
     pub(super) fn add(&mut self, filter: &str, fx: &mut impl Effects) {
+        self.announce_filter(filter, false, fx);
+    }
+
+    /// This core has one more subscriber to a filter that needs what it gets kept in the store: the others are told of the
+    /// first.
+    pub(super) fn add_lasting(&mut self, filter: &str, fx: &mut impl Effects) {
+        if self.applied.len() == 1 {
+            return;
+        }
+        if let Some(count) = self.lasting.get_mut(filter) {
+            *count += 1;
+        } else {
+            self.lasting.insert(filter.into(), 1);
+            self.announce_filter(filter, true, fx);
+        }
+    }
+
+    /// One of them is no more.
+    pub(super) fn remove_lasting(&mut self, filter: &str, fx: &mut impl Effects) {
+        let Some(count) = self.lasting.get_mut(filter) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.lasting.remove(filter);
+            for peer in self.peers() {
+                fx.peer(peer, PeerMessage::InterestRemove { filter: filter.into(), lasting: true });
+            }
+        }
+    }
+
+    fn announce_filter(&mut self, filter: &str, lasting: bool, fx: &mut impl Effects) {
         if self.applied.len() == 1 {
             return;
         }
         self.announce();
+        let number = self.announced;
         for peer in self.peers() {
-            fx.peer(peer, PeerMessage::InterestAdd { filter: filter.into(), number: self.announced });
+            fx.peer(peer, PeerMessage::InterestAdd { filter: filter.into(), number, lasting });
         }
     }
 
@@ -94,7 +131,7 @@ impl Interest {
     /// Tells all cores that this one has no subscriber to a filter any more.
     pub(super) fn remove(&self, filter: &str, fx: &mut impl Effects) {
         for peer in self.peers() {
-            fx.peer(peer, PeerMessage::InterestRemove { filter: filter.into() });
+            fx.peer(peer, PeerMessage::InterestRemove { filter: filter.into(), lasting: false });
         }
     }
 
@@ -104,10 +141,10 @@ impl Interest {
             return;
         }
         self.announce();
-        let Part { key: group, online, members, .. } = part;
+        let Part { key: group, online, members, lasting, .. } = part;
         for peer in self.peers() {
             let (filter, number) = (filter.into(), self.announced);
-            fx.peer(peer, PeerMessage::ShareMembers { filter, group, online, members, number });
+            fx.peer(peer, PeerMessage::ShareMembers { filter, group, online, members, lasting, number });
         }
     }
 
@@ -121,10 +158,10 @@ impl Interest {
         self.peers().all(|peer| self.applied[peer.index()] >= number)
     }
 
-    /// Keeps a SUBACK until all cores know the filters that were announced so far.
-    pub(super) fn hold(&mut self, conn: ConnKey, session: SessionKey, bytes: &[u8]) {
+    /// Keeps a SUBACK or UNSUBACK until all cores know the filters that were announced so far, and the store has a request.
+    pub(super) fn hold(&mut self, request: u64, conn: ConnKey, session: SessionKey, bytes: &[u8]) {
         let announced = self.announced;
-        self.waiting.push_back(PendingSubAck { announced, conn, session, bytes: bytes.into() });
+        self.waiting.push_back(PendingSubAck { announced, request, conn, session, bytes: bytes.into() });
     }
 
     /// A core has applied our announcements up to `number`.
@@ -132,10 +169,11 @@ impl Interest {
         self.applied[by.index()] = number;
     }
 
-    /// The next SUBACK that may leave.
-    pub(super) fn next_ready(&mut self) -> Option<PendingSubAck> {
-        let first = self.waiting.front()?.announced;
-        if self.settled(first) { self.waiting.pop_front() } else { None }
+    /// The next of them that may leave.
+    pub(super) fn next_ready(&mut self, durable: &Durable) -> Option<PendingSubAck> {
+        let first = self.waiting.front()?;
+        let ready = self.settled(first.announced) && durable.has(first.request);
+        if ready { self.waiting.pop_front() } else { None }
     }
 
     /// We have applied another core's announcement.

@@ -9,6 +9,7 @@ mod acknowledge;
 mod auth;
 mod connect;
 mod counters;
+mod durable;
 mod effects;
 mod fanout;
 mod frames;
@@ -21,6 +22,7 @@ mod pump;
 mod remote;
 mod replay;
 mod respond;
+mod restore;
 mod retain;
 mod share;
 mod subscribe;
@@ -32,8 +34,7 @@ pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};
 pub use peer::{PeerMessage, RetainedFetch, Share};
 pub use persist::{
-    Backlog, Batch, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState,
-    StoredSession,
+    Batch, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState, StoredSession,
 };
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
@@ -43,6 +44,7 @@ use crate::topic::{CacheBounds, MatchCache, Trie};
 use crate::types::{ConnKey, Features, HashSeed, Limits, Map, Now, SessionKey, ShardId, Slab, Wheel};
 use auth::Logins;
 use bytes::{Bytes, BytesMut};
+use durable::{Durable, Waiter};
 use frames::Frames;
 use groups::Groups;
 use interest::Interest;
@@ -68,13 +70,18 @@ pub struct Setup {
     pub secret: Secret,
     /// The same for all cores: they have to agree on who keeps which topic's retained message.
     pub seed: HashSeed,
+    /// Whether there is a store.
+    pub store: StoreState,
+    /// The lowest number that the store has not given to a session.
+    pub first_session: u64,
 }
 
 impl Setup {
     /// With everything offered and no users.
     pub fn new(shard: ShardId, shards: u16, limits: Limits, seed: HashSeed) -> Self {
         let (features, users, secret) = (Features::default(), Arc::default(), Secret([0; 32]));
-        Self { shard, shards, limits, features, users, secret, seed }
+        let (store, first_session) = (StoreState::Off, 0);
+        Self { shard, shards, limits, features, users, secret, seed, store, first_session }
     }
 }
 
@@ -92,6 +99,7 @@ pub struct Engine {
     trie: Trie,
     cache: MatchCache,
     interest: Interest,
+    durable: Durable,
     groups: Groups,
     logins: Logins,
     retention: Retention,
@@ -128,6 +136,7 @@ impl Engine {
             trie: Trie::new(setup.seed),
             cache: MatchCache::new(setup.seed, CacheBounds::default()),
             interest: Interest::new(&setup),
+            durable: Durable::new(&setup),
             groups: Groups::new(&setup),
             logins: Logins::new(setup.seed),
             retention: Retention::new(&setup),
@@ -186,7 +195,7 @@ impl Engine {
             Packet::PubRel(ack) => self.on_pubrel(key, ack, fx),
             Packet::PubComp(ack) => self.on_pubcomp(now, key, ack, fx),
             Packet::Subscribe(subscribe) => return self.on_subscribe(now, conn, key, &subscribe, fx),
-            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, key, &unsubscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, conn, key, &unsubscribe, fx),
             Packet::PingReq => self.respond(key, Packet::PingResp, fx),
             Packet::Disconnect(disconnect) => return self.on_disconnect(now, conn, key, &disconnect, fx),
             Packet::Auth(auth) => return self.on_auth(key, &auth, fx),
@@ -223,9 +232,39 @@ impl Engine {
     }
 
     /// Ends a turn: what was put together over its packets goes out. Call it before the links are flushed.
-    pub fn turn_end(&mut self, fx: &mut impl Effects) {
-        self.retention.acknowledge(fx);
+    pub fn turn_end(&mut self, now: Now, fx: &mut impl Effects) {
+        while self.durable.hand_over(now, fx) {
+            self.go_on(now, fx);
+        }
+        self.retention.acknowledge(&self.durable, fx);
         self.interest.acknowledge(&self.retention, fx);
+    }
+
+    /// The store has all requests of this core up to the one of this number.
+    pub fn durable(&mut self, now: Now, until: u64, fx: &mut impl Effects) {
+        self.durable.kept(until);
+        self.go_on(now, fx);
+    }
+
+    /// Whether the store takes more has changed.
+    pub fn store_is(&mut self, state: StoreState) {
+        self.durable.state = state;
+    }
+
+    /// Goes on with what waited for the store.
+    fn go_on(&mut self, now: Now, fx: &mut impl Effects) {
+        while let Some(waiter) = self.durable.next_ready() {
+            match waiter {
+                Waiter::Ack(conn, ack) => self.complete(conn, ack, fx),
+                Waiter::PubRel(conn, id) => self.release(conn, id, fx),
+                Waiter::Output(conn) => fx.cork(conn, false),
+                Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
+                Waiter::End(session) => self.durable.moved(session),
+            }
+        }
+        self.release_subacks(now, fx);
+        self.tend_parked(now, fx);
+        self.evict(now, fx);
     }
 
     /// What this core holds, and what happened.

@@ -7,24 +7,55 @@
 //!   announces its interest anew for the next subscriber;
 //! - a forwarded message is delivered locally and never forwarded again.
 
+use super::persist::{Place, Recipient};
 use crate::types::{GroupKey, Message, SessionKey, ShardId};
 
 /// One message between cores.
 #[derive(Clone, Debug)]
 pub enum PeerMessage {
     /// Deliver to local subscribers.
-    Publish(Message),
+    Publish {
+        /// The message.
+        message: Message,
+        /// Tell the sender who of them needs it kept in the store: it asks for all cores together, under this number.
+        joint: Option<u64>,
+    },
+    /// Who on the sender's core needs a message kept that the receiver asks the store for.
+    Part {
+        /// The receiver's number.
+        number: u64,
+        /// Who.
+        to: Vec<Recipient>,
+        /// The sender waits to be told when it is durable.
+        tell: bool,
+    },
+    /// A message in which the receiver has a part is durable.
+    Kept {
+        /// The sender's number.
+        number: u64,
+    },
+    /// A session on the sender's core does not need a message any more that the receiver asks, or asked, the store for.
+    Taken {
+        /// The receiver's number.
+        number: u64,
+        /// Whose, and which.
+        place: Place,
+    },
     /// The sender has a subscriber for this filter from now on, or has another one.
     InterestAdd {
         /// The filter, without a `$share` prefix.
         filter: Box<str>,
         /// Counts the sender's announcements, from 1.
         number: u64,
+        /// It is about subscribers that need what they get kept in the store, and not about all.
+        lasting: bool,
     },
     /// The sender has no subscriber for this filter any more.
     InterestRemove {
         /// The filter, without a `$share` prefix.
         filter: Box<str>,
+        /// It is about subscribers that need what they get kept in the store, and not about all.
+        lasting: bool,
     },
     /// The sender has so many members in the group of a shared subscription from now on.
     ShareMembers {
@@ -36,6 +67,8 @@ pub enum PeerMessage {
         online: u32,
         /// Members in all; 0: it has none any more, and gets nothing for the group after the acknowledgement.
         members: u32,
+        /// Whether one of them needs what it gets kept in the store.
+        lasting: bool,
         /// Counts the sender's announcements, as with filters.
         number: u64,
     },
@@ -53,10 +86,12 @@ pub enum PeerMessage {
         /// Counts the receiver's own since the start.
         number: u64,
     },
-    /// So many [`PeerMessage::RetainedSet`] are stored.
+    /// So many [`PeerMessage::RetainedSet`] have been done.
     RetainedAck {
         /// How many since the start.
         number: u64,
+        /// How many of them are durable.
+        durable: u64,
     },
     /// Send the next retained messages that match.
     RetainedFetch(RetainedFetch),
@@ -99,4 +134,6 @@ pub struct Share {
     pub away: bool,
     /// Which of the connected members to begin with, if the publisher decides that.
     pub pick: Option<u32>,
+    /// The core that is to be told whether the one who gets it needs it kept in the store, and its number of that.
+    pub joint: Option<(ShardId, u64)>,
 }

@@ -4,8 +4,8 @@
 //! A core's requests take effect in their order. Those of one [`Batch`] are durable together or not at all, and so is each
 //! message with everybody who is to get it, on whatever core.
 
-use crate::session::Subscription;
 use crate::session::connect::Will;
+use crate::session::{Backlog, Subscription};
 use crate::types::{Message, Now, PacketId, QoS, SessionId, SessionKey, Span};
 use std::ops::Range;
 use std::sync::Arc;
@@ -53,12 +53,7 @@ pub enum PersistOp {
     Done(Place),
     /// A session has said by PUBREC that a message of QoS 2 is its own: the content is not needed any more, the packet id
     /// is until [`PersistOp::Done`].
-    Received {
-        /// Whose.
-        session: SessionId,
-        /// The message's number in it.
-        seq: u64,
-    },
+    Received(Place),
     /// A packet id under which a session published a message of QoS 2 that nobody stored needed.
     Inbound {
         /// Whose.
@@ -161,17 +156,6 @@ pub struct RestoredSession {
     pub received: Vec<u64>,
     /// What else it is owed.
     pub backlog: Backlog,
-}
-
-/// Messages that lie in the store and not in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Backlog {
-    /// All of them have at least this number.
-    pub from: u64,
-    /// How many.
-    pub messages: u64,
-    /// What they count towards the session's bound in bytes.
-    pub bytes: u64,
 }
 
 /// A core wants to have messages of one session's back.

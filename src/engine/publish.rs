@@ -1,19 +1,20 @@
 //! The way of a PUBLISH. [MQTT 3.3]
 
+use super::durable::Asking;
 use super::fanout::Reach;
 use super::retain::Retained;
-use super::{Effects, Engine};
+use super::{CloseReason, Effects, Engine, StoreState};
 use crate::codec::{Publish, ReasonCode};
 use crate::session::{AckKind, AliasesIn, Session, Violation};
 use crate::topic::TopicName;
-use crate::types::{ConnKey, Delivery, Message, Now, PacketId, QoS, SessionKey, ShardId, Span};
+use crate::types::{ConnKey, Delivery, Message, Now, PacketId, QoS, SessionId, SessionKey, ShardId, Span};
 use bytes::{Bytes, BytesMut};
 use std::cell::OnceCell;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
 /// Topics below this are the broker's own.
-const RESERVED: &str = "$SYS";
+pub(super) const RESERVED: &str = "$SYS";
 
 /// A message on its way through one turn. It borrows the read buffer; what outlives the turn takes
 /// [`Publication::message`].
@@ -65,8 +66,19 @@ impl<'a> Publication<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     pub(super) reason: ReasonCode,
-    /// The core that has to store it first, and how many it will have stored then.
-    pub(super) stored: Option<(ShardId, u64)>,
+    /// Until when the store has it for those who are to get it.
+    pub(super) asking: Asking,
+    /// The request to the store that retains it; 0 for none.
+    pub(super) retained: u64,
+    /// The core that has to retain it first, and how many it will have retained then.
+    pub(super) retained_by: Option<(ShardId, u64)>,
+}
+
+impl Outcome {
+    /// It waits for nothing.
+    pub(super) fn at_once(reason: ReasonCode) -> Self {
+        Self { reason, asking: Asking::Nobody, retained: 0, retained_by: None }
+    }
 }
 
 impl Engine {
@@ -107,12 +119,15 @@ impl Engine {
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(id)) => {
                 self.admit(key)?;
-                let outcome = self.route_from_client(now, &publication, fx);
+                if self.turned_away(now, key, &publication, None, fx) {
+                    return Ok(());
+                }
+                let outcome = self.route_from_client(now, &publication, None, fx);
                 self.acknowledge(key, id, AckKind::PubAck, outcome, fx);
             }
             (QoS::ExactlyOnce, Some(id)) => self.exactly_once(now, key, id, &publication, fx)?,
             _ => {
-                self.route_from_client(now, &publication, fx);
+                self.route_from_client(now, &publication, None, fx);
             }
         }
         if let Some((conn, aliases)) = aliases {
@@ -186,10 +201,15 @@ impl Engine {
         publication: &Publication<'_>,
         fx: &mut impl Effects,
     ) -> Result<(), Violation> {
-        let mut outcome = Outcome { reason: ReasonCode::Success, stored: None };
-        if self.sessions.get(key).is_some_and(|session| !session.unreleased.contains(id)) {
+        let mut outcome = Outcome::at_once(ReasonCode::Success);
+        let Some(session) = self.sessions.get(key) else { return Ok(()) };
+        if !session.unreleased.contains(id) {
+            let inbound = session.stored.map(|session| (session, id));
             self.admit(key)?;
-            outcome = self.route_from_client(now, publication, fx);
+            if self.turned_away(now, key, publication, inbound, fx) {
+                return Ok(());
+            }
+            outcome = self.route_from_client(now, publication, inbound, fx);
             if !outcome.reason.is_error()
                 && let Some(session) = self.sessions.get_mut(key)
             {
@@ -204,13 +224,48 @@ impl Engine {
         &mut self,
         now: Now,
         publication: &Publication<'_>,
+        inbound: Option<(SessionId, PacketId)>,
         fx: &mut impl Effects,
     ) -> Outcome {
         if publication.topic.first_level() == RESERVED {
             self.counters.dropped.reserved_topic += 1;
-            return Outcome { reason: ReasonCode::NotAuthorized, stored: None };
+            return Outcome::at_once(ReasonCode::NotAuthorized);
         }
-        self.route(now, publication, fx)
+        if publication.delivery.qos != QoS::AtMostOnce && self.is_refused_by_store(publication, inbound) {
+            self.counters.dropped.store_refused += 1;
+            return Outcome::at_once(ReasonCode::QuotaExceeded);
+        }
+        self.route(now, publication, inbound, fx)
+    }
+
+    /// Clients older than 5.0 cannot be told that the store takes nothing at present: they are disconnected, without an
+    /// acknowledgement for what it would have to keep.
+    fn turned_away(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        publication: &Publication<'_>,
+        inbound: Option<(SessionId, PacketId)>,
+        fx: &mut impl Effects,
+    ) -> bool {
+        let told = self.durable.state != StoreState::Refusing
+            || self.version_of(key).is_none_or(|version| version.is_v5());
+        if told || !self.is_refused_by_store(publication, inbound) {
+            return false;
+        }
+        self.counters.dropped.store_refused += 1;
+        self.disconnect(now, key, CloseReason::StoreRefuses, fx);
+        true
+    }
+
+    /// Whether a message needs the store, which takes nothing at present.
+    fn is_refused_by_store(
+        &mut self,
+        publication: &Publication<'_>,
+        inbound: Option<(SessionId, PacketId)>,
+    ) -> bool {
+        self.durable.state == StoreState::Refusing
+            && (inbound.is_some() || publication.delivery.retain || self.is_for_the_store(publication))
     }
 
     /// Gives a message to everybody who wants it, on every core, and retains it if it is to be.
@@ -218,27 +273,34 @@ impl Engine {
         &mut self,
         now: Now,
         publication: &Publication<'_>,
+        inbound: Option<(SessionId, PacketId)>,
         fx: &mut impl Effects,
     ) -> Outcome {
-        let reason = match self.fan_out(now, publication, true, fx) {
+        let (reach, asking) = self.fan_out(now, publication, None, fx);
+        let reason = match reach {
             Reach::Nobody => ReasonCode::NoMatchingSubscribers,
             Reach::Somebody => ReasonCode::Success,
             Reach::Refused => ReasonCode::QuotaExceeded,
         };
-        let mut outcome = Outcome { reason, stored: None };
+        let mut outcome = Outcome::at_once(reason);
         if publication.delivery.retain {
             match self.retain(publication.message(), fx) {
-                Retained::Yes => {}
+                Retained::Yes(request) => outcome.retained = request,
                 Retained::No => outcome.reason = ReasonCode::QuotaExceeded,
-                Retained::By(keeper, number) => outcome.stored = Some((keeper, number)),
+                Retained::By(keeper, number) => outcome.retained_by = Some((keeper, number)),
             }
+        }
+        let inbound = inbound.filter(|_| !outcome.reason.is_error());
+        if asking != Asking::Nobody || inbound.is_some() {
+            let message = || Arc::clone(publication.message());
+            outcome.asking = self.durable.asked(asking, message, inbound, None, fx);
         }
         outcome
     }
 
     /// Publishes a message of the broker itself.
     pub fn publish(&mut self, now: Now, message: Message, fx: &mut impl Effects) {
-        self.route(now, &Publication::of(&Arc::new(message)), fx);
+        self.route(now, &Publication::of(&Arc::new(message)), None, fx);
         self.evict(now, fx);
     }
 }

@@ -2,10 +2,14 @@
 //! again after a reconnect, then the queue, then retained messages.
 
 use super::frames::fitting;
-use super::{Effects, Engine};
+use super::{Effects, Engine, Fetch, Fetched};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
-use crate::session::{Presence, Queued, Resend};
-use crate::types::{ConnKey, Now, QoS, SessionKey};
+use crate::session::{Presence, Queued, Resend, Settled, Stored};
+use crate::types::{ConnKey, Message, Now, QoS, SessionKey};
+use std::sync::Arc;
+
+/// Messages that are asked of the store at once at most.
+const FETCH_MESSAGES: u32 = 1_024;
 
 /// Where a client's frames go, and what it can take.
 #[derive(Clone, Copy)]
@@ -28,6 +32,7 @@ enum Step {
 impl Engine {
     /// Sends what waits for a session, if its client is connected and takes it.
     pub(super) fn pump(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
+        self.tend_queue(key, fx);
         let Some(target) = self.target(key) else { return };
         if self.send_again(now, key, target, fx) && self.drain_queue(now, key, target, fx) {
             self.replay(now, key, fx);
@@ -43,6 +48,36 @@ impl Engine {
         }
     }
 
+    /// Leaves to the store what has no room in memory, asks for what has, and lets what waits for the store be looked at again.
+    fn tend_queue(&mut self, key: SessionKey, fx: &mut impl Effects) {
+        let Self { sessions, durable, setup, .. } = self;
+        let Some(session) = sessions.get_mut(key) else { return };
+        let Some(id) = session.stored else { return };
+        session.queue.spill(&setup.limits, |stored| durable.is_kept(stored));
+        if session.link().is_some()
+            && let Some(from) = session.queue.ask(&setup.limits)
+        {
+            let bytes_max = setup.limits.queue_memory_bytes;
+            fx.fetch(Fetch { key, session: id, from, messages_max: FETCH_MESSAGES, bytes_max });
+        }
+        let waits = session.queue.is_spilling()
+            || session.queue.front().is_some_and(|front| !durable.is_kept(front.stored));
+        if waits && !session.parked {
+            session.parked = true;
+            durable.park(key);
+        }
+    }
+
+    /// Looks at the sessions that waited for the store.
+    pub(super) fn tend_parked(&mut self, now: Now, fx: &mut impl Effects) {
+        for key in self.durable.take_parked() {
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.parked = false;
+                self.pump(now, key, fx);
+            }
+        }
+    }
+
     fn target(&self, key: SessionKey) -> Option<Target> {
         let link = self.sessions.get(key)?.link().filter(|link| !link.blocked)?;
         Some(Target { conn: link.conn, version: link.version, packet_bytes_max: link.packet_bytes_max })
@@ -50,11 +85,19 @@ impl Engine {
 
     /// True when nothing is left to send again. [MQTT-4.4.0-1]
     fn send_again(&mut self, now: Now, key: SessionKey, target: Target, fx: &mut impl Effects) -> bool {
-        let Self { sessions, frames, counters, response, .. } = self;
+        let Self { sessions, frames, counters, response, durable, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return false };
+        let owner = session.stored;
         while let Some(step) = session.outbound.next_resend() {
             match step {
-                Resend::PubRel(id) => {
+                Resend::PubRel(_, request) if !durable.has(request) => {
+                    if !session.parked {
+                        session.parked = true;
+                        durable.park(key);
+                    }
+                    return false;
+                }
+                Resend::PubRel(id, _) => {
                     response.clear();
                     let ack =
                         Ack { packet_id: id, reason: ReasonCode::Success, properties: Properties::default() };
@@ -69,7 +112,11 @@ impl Engine {
                     // Too large for what the client takes now: dropped as if it had been delivered. [MQTT-3.1.2-25]
                     if slot.len > target.packet_bytes_max as usize {
                         counters.dropped.too_large += 1;
-                        session.outbound.cancel_resend();
+                        if let (Some(Settled { kept: Some(kept), .. }), Some(owner)) =
+                            (session.outbound.cancel_resend(), owner)
+                        {
+                            durable.done(owner, &kept, fx);
+                        }
                         continue;
                     }
                     if !frames.offer_as(slot, id, target.conn, fx) {
@@ -89,8 +136,18 @@ impl Engine {
     fn drain_queue(&mut self, now: Now, key: SessionKey, target: Target, fx: &mut impl Effects) -> bool {
         loop {
             let Some(session) = self.sessions.get_mut(key) else { return false };
-            let Some(queued) = session.queue.front().cloned() else { return true };
-            if self.send_queued(now, key, &queued, target, fx) == Step::Full {
+            let Some(queued) = session.queue.front().cloned() else {
+                // The rest is with the store, which was asked for it.
+                self.tend_queue(key, fx);
+                return self.sessions.get(key).is_none_or(|session| session.queue.is_empty());
+            };
+            if queued.qos == QoS::ExactlyOnce && !self.durable.is_kept(queued.stored) {
+                self.tend_queue(key, fx);
+                return false;
+            }
+            let owner = session.stored;
+            let step = self.send_queued(now, key, &queued, target, fx);
+            if step == Step::Full {
                 return false;
             }
             self.gauges.queued_messages -= 1;
@@ -98,19 +155,62 @@ impl Engine {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.queue.pop();
             }
+            if let Some(owner) = owner
+                && (step == Step::Dropped || queued.qos == QoS::AtMostOnce)
+            {
+                self.durable.done(owner, &queued, fx);
+            }
         }
     }
 
-    /// Sends one message that waited to a client that is connected. False when there is no room for it now.
-    pub(super) fn send_waiting(
+    /// Takes messages back that the store had.
+    pub fn fetched(&mut self, now: Now, fetched: Fetched, fx: &mut impl Effects) {
+        let Fetched { key, session: id, messages } = fetched;
+        let Self { sessions, groups, gauges, .. } = self;
+        // Otherwise the session ended meanwhile.
+        let Some(session) = sessions.get_mut(key).filter(|session| session.stored == Some(id)) else {
+            return;
+        };
+        gauges.queued_messages -= session.queue.len() as u64;
+        gauges.queued_bytes -= session.queue.bytes();
+        session.queue.load(messages.into_iter().map(|(to, message)| Queued {
+            message,
+            seq: to.seq,
+            qos: to.qos,
+            retain: to.retain,
+            ids: to.ids,
+            share: to.share.and_then(|filter| groups.key_of(&filter)),
+            stored: Stored::Yes,
+        }));
+        gauges.queued_messages += session.queue.len() as u64;
+        gauges.queued_bytes += session.queue.bytes();
+        self.pump(now, key, fx);
+    }
+
+    /// Sends what a session has in its queue. True when that is empty.
+    pub(super) fn drain(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) -> bool {
+        self.target(key).is_some_and(|target| self.drain_queue(now, key, target, fx))
+    }
+
+    /// Sends one retained message to a client that is connected. False when there is no room for it now.
+    pub(super) fn send_retained(
         &mut self,
         now: Now,
         key: SessionKey,
-        queued: &Queued,
+        message: &Message,
+        (qos, ids): (QoS, Option<Box<[u32]>>),
         fx: &mut impl Effects,
     ) -> bool {
-        let Some(target) = self.target(key) else { return false };
-        self.send_queued(now, key, queued, target, fx) != Step::Full
+        let (Some(target), Some(session)) = (self.target(key), self.sessions.get(key)) else { return false };
+        let (message, seq) = (Arc::new(message.clone()), session.next_seq);
+        let queued = Queued { message, seq, qos, retain: true, ids, share: None, stored: Stored::Never };
+        if self.send_queued(now, key, &queued, target, fx) == Step::Full {
+            return false;
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.next_seq += 1;
+        }
+        true
     }
 
     fn send_queued(
@@ -121,9 +221,12 @@ impl Engine {
         target: Target,
         fx: &mut impl Effects,
     ) -> Step {
-        let Self { sessions, frames, counters, .. } = self;
+        let Self { sessions, frames, counters, setup, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return Step::Dropped };
-        if queued.message.delivery.expired(now) {
+        let delivery = &queued.message.delivery;
+        let waited_too_long = delivery.expiry.is_none()
+            && setup.limits.queued_expiry.is_some_and(|longest| delivery.received + longest <= now);
+        if delivery.expired(now) || waited_too_long {
             counters.dropped.expired += 1;
             session.dropped += 1;
             return Step::Dropped;
@@ -131,10 +234,11 @@ impl Engine {
         if queued.qos != QoS::AtMostOnce && !session.outbound.ready() {
             return Step::Full;
         }
-        let ephemeral = session.ephemeral();
+        let keep = !session.ephemeral() || session.stored.is_some() || queued.share.is_some();
+        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let Presence::Here(link) = &mut session.presence else { return Step::Full };
         let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
-            frames.queued(now, queued, target.version, false, naming)
+            frames.queued(now, queued, target.version, again, naming)
         });
         if slot.len > target.packet_bytes_max as usize {
             counters.dropped.too_large += 1;
@@ -144,12 +248,9 @@ impl Engine {
         let sent = if queued.qos == QoS::AtMostOnce {
             frames.offer(slot, target.conn, fx)
         } else {
-            let Some(id) = session
-                .outbound
-                .take(queued.qos, || (!ephemeral || queued.share.is_some()).then(|| queued.clone()))
-            else {
-                return Step::Full;
-            };
+            let exactly_once = queued.qos == QoS::ExactlyOnce;
+            let kept = || keep.then(|| queued.clone());
+            let Some(id) = session.outbound.take(queued.seq, exactly_once, kept) else { return Step::Full };
             let sent = frames.offer_as(slot, id, target.conn, fx);
             if !sent {
                 session.outbound.cancel(id);

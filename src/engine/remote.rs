@@ -1,5 +1,6 @@
 //! What other cores say.
 
+use super::durable::Asking;
 use super::groups::Part;
 use super::publish::Publication;
 use super::{Effects, Engine, PeerMessage};
@@ -11,28 +12,39 @@ impl Engine {
     /// Handles one message of another core.
     pub fn peer(&mut self, now: Now, from: ShardId, message: PeerMessage, fx: &mut impl Effects) {
         match message {
-            PeerMessage::Publish(message) => {
+            PeerMessage::Publish { message, joint } => {
                 if message.delivery.retain {
                     self.interest.came_live();
                 }
-                self.fan_out(now, &Publication::of(&Arc::new(message)), false, fx);
+                let message = Arc::new(message);
+                let asking = joint.map_or(Asking::Nobody, |number| Asking::Elsewhere(from, number));
+                self.fan_out(now, &Publication::of(&message), Some(asking), fx);
+                if joint.is_some() {
+                    self.durable.asked(asking, || message, None, None, fx);
+                }
                 self.evict(now, fx);
             }
-            PeerMessage::InterestAdd { filter, number } => {
+            PeerMessage::Part { number, to, tell } => self.durable.part(from, number, to, tell),
+            PeerMessage::Kept { number } => {
+                self.durable.told(from, number);
+                self.tend_parked(now, fx);
+            }
+            PeerMessage::Taken { number, place } => self.durable.taken(number, place),
+            PeerMessage::InterestAdd { filter, number, lasting } => {
                 let filter = TopicFilter::trusted(&filter);
-                if self.trie.add_peer(filter, from) {
+                if self.trie.add_peer(filter, if lasting { from.lasting() } else { from }) {
                     self.cache.on_change(filter);
                 }
                 self.interest.learned(from, number);
             }
-            PeerMessage::InterestRemove { filter } => {
+            PeerMessage::InterestRemove { filter, lasting } => {
                 let filter = TopicFilter::trusted(&filter);
-                if self.trie.remove_peer(filter, from) {
+                if self.trie.remove_peer(filter, if lasting { from.lasting() } else { from }) {
                     self.cache.on_change(filter);
                 }
             }
-            PeerMessage::ShareMembers { filter, group, online, members, number } => {
-                self.share_learned(&filter, Part { shard: from, key: group, online, members });
+            PeerMessage::ShareMembers { filter, group, online, members, lasting, number } => {
+                self.share_learned(&filter, Part { shard: from, key: group, online, members, lasting });
                 self.interest.learned(from, number);
             }
             PeerMessage::Share(share) => self.shared_from_peer(now, share, fx),
@@ -43,13 +55,13 @@ impl Engine {
             }
             PeerMessage::RetainedSet(message) => {
                 let kept = self.keep_retained(&Arc::new(message));
-                let number = self.retention.stored_for(from);
-                if !kept {
+                let number = self.retention.stored_for(from, kept.unwrap_or(0));
+                if kept.is_none() {
                     fx.peer(from, PeerMessage::RetainedRefused { number });
                 }
             }
             PeerMessage::RetainedRefused { number } => self.retained_refused(from, number),
-            PeerMessage::RetainedAck { number } => self.retained_stored(from, number, fx),
+            PeerMessage::RetainedAck { number, durable } => self.retained_stored(from, number, durable, fx),
             PeerMessage::RetainedFetch(fetch) => self.retained_fetch(from, fetch, fx),
             PeerMessage::RetainedChunk { session, replay, messages, resume } => {
                 self.retained_chunk(now, session, replay, messages, resume, fx);

@@ -2,8 +2,10 @@
 //! client takes them. A subscription to everything on a broker full of retained messages costs a chunk of memory.
 //! [MQTT 3.3.1.3, 3.8.4]
 
+use super::durable::Asking;
+use super::fanout::Outgoing;
+use super::publish::Publication;
 use super::{Effects, Engine, PeerMessage, RetainedFetch};
-use crate::session::Queued;
 use crate::topic::{Retained, Stint, TopicFilter, TopicName};
 use crate::types::limits::{REPLAY_CHUNK, REPLAY_LOOKS};
 use crate::types::{HashSeed, Map, Message, Now, QoS, SessionKey, Set, ShardId};
@@ -18,8 +20,9 @@ const OVERTAKEN_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Replay {
     number: u64,
-    /// Begins once all cores have applied this announcement: after the SUBACK.
+    /// Begins once all cores have applied this announcement and the store has this request: after the SUBACK.
     announced: u64,
+    request: u64,
     filter: Box<str>,
     qos: QoS,
     ids: Option<Box<[u32]>>,
@@ -111,6 +114,7 @@ impl Engine {
         let replay = Replay {
             number: self.replays.started,
             announced: self.interest.announced(),
+            request: self.durable.last(),
             filter: filter.as_str().into(),
             qos,
             ids: (id != 0).then(|| [id].into()),
@@ -126,7 +130,8 @@ impl Engine {
     /// Sends retained messages as far as the client takes them, and asks for more.
     pub(super) fn replay(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
         while let Some(mut replay) = self.replays.take(key) {
-            if !self.interest.settled(replay.announced) || !self.replay_one(now, key, &mut replay, fx) {
+            let ready = self.interest.settled(replay.announced) && self.durable.has(replay.request);
+            if !ready || !self.replay_one(now, key, &mut replay, fx) {
                 return self.replays.put_back(key, replay);
             }
         }
@@ -162,22 +167,39 @@ impl Engine {
 
     /// True when the whole chunk went out.
     fn send_chunk(&mut self, now: Now, key: SessionKey, replay: &mut Replay, fx: &mut impl Effects) -> bool {
+        if self.sessions.get(key).is_some_and(|session| session.stored.is_some()) {
+            return self.queue_chunk(now, key, replay, fx);
+        }
         while let Some(message) = replay.chunk.front() {
             if !replay.overtaken.contains(message.topic()) {
-                let queued = Queued {
-                    message: Arc::new(message.clone()),
-                    qos: message.delivery.qos.min(replay.qos),
-                    retain: true,
-                    ids: replay.ids.clone(),
-                    share: None,
-                };
-                if !self.send_waiting(now, key, &queued, fx) {
+                let qos = message.delivery.qos.min(replay.qos);
+                let ids = replay.ids.clone();
+                if !self.send_retained(now, key, message, (qos, ids), fx) {
                     return false;
                 }
             }
             replay.chunk.pop_front();
         }
         true
+    }
+
+    /// The same for a session that outlives the broker: the store keeps what it is owed, and the queue holds that back as long
+    /// as it has to.
+    fn queue_chunk(&mut self, now: Now, key: SessionKey, replay: &mut Replay, fx: &mut impl Effects) -> bool {
+        while let Some(message) = replay.chunk.pop_front() {
+            if replay.overtaken.contains(message.topic()) {
+                continue;
+            }
+            let message = Arc::new(message);
+            let qos = message.delivery.qos.min(replay.qos);
+            let asking = if qos == QoS::AtMostOnce { Asking::Nobody } else { Asking::Here };
+            let (mut delivering, sharing) = self.delivering(now, asking);
+            let Some(session) = sharing.sessions.get_mut(key) else { return false };
+            let ids = replay.ids.as_deref().unwrap_or(&[]);
+            let outgoing = Outgoing { qos, retain: true, ids, share: None };
+            delivering.queue(session, key, &Publication::of(&message), outgoing, fx);
+        }
+        self.drain(now, key, fx)
     }
 
     /// Answers another core's request for retained messages.

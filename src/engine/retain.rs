@@ -1,6 +1,7 @@
 //! Retained messages: each topic is kept by the one core that it hashes to. [MQTT 3.3.1.3]
 
-use super::{Effects, Engine, PeerMessage, Setup};
+use super::durable::Durable;
+use super::{Effects, Engine, PeerMessage, PersistOp, Setup};
 use crate::topic::{self, TopicName};
 use crate::types::{ConnKey, HashSeed, Message, ShardId};
 use std::collections::VecDeque;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 /// What became of a message that was to be retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Retained {
-    /// It is.
-    Yes,
+    /// It is, and durable once the store has this request.
+    Yes(u64),
     /// There is no room.
     No,
     /// This core is to do it: it will have stored so many of ours then.
@@ -28,10 +29,23 @@ pub(super) struct Retention {
     sent: Box<[u64]>,
     /// By core: how many of them it has stored.
     stored: Box<[u64]>,
-    /// By core: acknowledgements to clients that wait until it has stored so many.
+    /// By core: how many of them are durable.
+    durable: Box<[u64]>,
+    /// By core: acknowledgements to clients that wait until so many are.
     waiting: Box<[VecDeque<(u64, ConnKey, u64)>]>,
-    /// By core: how many of its messages we stored, and how many we said so of.
-    theirs: Box<[(u64, u64)]>,
+    /// By core: what we stored for it.
+    theirs: Box<[Theirs]>,
+}
+
+/// Messages that this core keeps for another one.
+#[derive(Debug, Default)]
+struct Theirs {
+    stored: u64,
+    durable: u64,
+    /// What was said of both.
+    said: (u64, u64),
+    /// Messages that are not durable, and the requests that they wait for.
+    waiting: VecDeque<(u64, u64)>,
 }
 
 impl Retention {
@@ -42,16 +56,15 @@ impl Retention {
             index: topic::Retained::new(),
             sent: vec![0; shards].into(),
             stored: vec![0; shards].into(),
+            durable: vec![0; shards].into(),
             waiting: std::iter::repeat_with(VecDeque::new).take(shards).collect(),
-            theirs: vec![(0, 0); shards].into(),
+            theirs: std::iter::repeat_with(Theirs::default).take(shards).collect(),
         }
     }
 
     /// The core that keeps a topic's retained message.
     pub(super) fn keeper(&self, topic: &str) -> ShardId {
-        let shards = self.sent.len() as u64;
-        let hash = self.seed.state().hash_one(topic) % shards;
-        ShardId(u16::try_from(hash).expect("fewer shards than 65,536"))
+        keeper(self.seed, self.sent.len() as u64, topic)
     }
 
     pub(super) fn sent(&self) -> &[u64] {
@@ -62,13 +75,14 @@ impl Retention {
         self.stored.iter().zip(until).all(|(stored, until)| stored >= until)
     }
 
-    /// Keeps a client's acknowledgement until `keeper` has stored `number` messages.
+    /// Keeps a client's acknowledgement until `number` messages that `keeper` got are durable.
     pub(super) fn wait(&mut self, keeper: ShardId, number: u64, conn: ConnKey, ack: u64) {
         self.waiting[keeper.index()].push_back((number, conn, ack));
     }
 
-    pub(super) fn stored(&mut self, keeper: ShardId, number: u64) {
+    pub(super) fn stored(&mut self, keeper: ShardId, number: u64, durable: u64) {
         self.stored[keeper.index()] = number;
+        self.durable[keeper.index()] = durable;
     }
 
     /// The acknowledgement that waits for `keeper` to store its message of this number.
@@ -80,31 +94,40 @@ impl Retention {
 
     /// The next acknowledgement that `keeper` held up and does not any more.
     pub(super) fn next_ready(&mut self, keeper: ShardId) -> Option<(ConnKey, u64)> {
-        let stored = self.stored[keeper.index()];
+        let durable = self.durable[keeper.index()];
         let waiting = &mut self.waiting[keeper.index()];
-        let &(number, conn, ack) = waiting.front()?;
-        if number > stored {
-            return None;
-        }
-        waiting.pop_front();
-        Some((conn, ack))
+        waiting.pop_front_if(|(number, ..)| *number <= durable).map(|(_, conn, ack)| (conn, ack))
     }
 
-    /// We have handled a message that another core has to retain here; which of its messages that was.
-    pub(super) fn stored_for(&mut self, from: ShardId) -> u64 {
-        self.theirs[from.index()].0 += 1;
-        self.theirs[from.index()].0
+    /// We have handled a message that another core has to retain here, and asked the store for it; which of its messages
+    /// that was.
+    pub(super) fn stored_for(&mut self, from: ShardId, request: u64) -> u64 {
+        let theirs = &mut self.theirs[from.index()];
+        theirs.stored += 1;
+        theirs.waiting.push_back((theirs.stored, request));
+        theirs.stored
     }
 
-    /// At the end of a turn: tells each core how many of its messages are stored.
-    pub(super) fn acknowledge(&mut self, fx: &mut impl Effects) {
-        for (peer, (stored, said)) in (0..).zip(&mut self.theirs) {
-            if stored > said {
-                *said = *stored;
-                fx.peer(ShardId(peer), PeerMessage::RetainedAck { number: *stored });
+    /// At the end of a turn: tells each core how many of its messages are stored, and durable.
+    pub(super) fn acknowledge(&mut self, store: &Durable, fx: &mut impl Effects) {
+        for (peer, theirs) in (0..).zip(&mut self.theirs) {
+            while let Some((number, _)) = theirs.waiting.pop_front_if(|(_, request)| store.has(*request)) {
+                theirs.durable = number;
+            }
+            let state = (theirs.stored, theirs.durable);
+            if theirs.said != state {
+                theirs.said = state;
+                let (number, durable) = state;
+                fx.peer(ShardId(peer), PeerMessage::RetainedAck { number, durable });
             }
         }
     }
+}
+
+/// The core that keeps a topic's retained message.
+pub(super) fn keeper(seed: HashSeed, shards: u64, topic: &str) -> ShardId {
+    let hash = seed.state().hash_one(topic) % shards;
+    ShardId(u16::try_from(hash).expect("fewer shards than 65,536"))
 }
 
 impl Engine {
@@ -112,7 +135,7 @@ impl Engine {
     pub(super) fn retain(&mut self, message: &Arc<Message>, fx: &mut impl Effects) -> Retained {
         let keeper = self.retention.keeper(message.topic());
         if keeper == self.setup.shard {
-            return if self.keep_retained(message) { Retained::Yes } else { Retained::No };
+            return self.keep_retained(message).map_or(Retained::No, Retained::Yes);
         }
         let sent = &mut self.retention.sent[keeper.index()];
         *sent += 1;
@@ -122,22 +145,33 @@ impl Engine {
 
     /// Keeps a message that this core is the keeper of. An empty payload forgets the topic's. [MQTT-3.3.1-6]
     ///
-    /// At the bounds a topic that has none yet is not retained, and counted: false.
-    pub(super) fn keep_retained(&mut self, message: &Arc<Message>) -> bool {
+    /// Returns the request to the store, or 0 where there is none. At the bounds a topic that has none yet is not retained,
+    /// and counted: `None`.
+    pub(super) fn keep_retained(&mut self, message: &Arc<Message>) -> Option<u64> {
         let topic = TopicName::trusted(message.topic());
         let index = &mut self.retention.index;
         if message.payload().is_empty() {
-            index.remove(topic);
-            return true;
+            let known = index.remove(topic).is_some();
+            return Some(if known { self.store_retained(message) } else { 0 });
         }
         let limits = &self.setup.limits;
         let full = index.len() >= limits.retained_messages_max as usize
             || index.bytes() + message.size() as u64 > limits.retained_bytes_max;
         if full && index.exact(topic).is_none() {
             self.counters.dropped.retained_full += 1;
-            return false;
+            return None;
         }
         index.set(topic, Message::clone(message));
-        true
+        Some(self.store_retained(message))
+    }
+
+    fn store_retained(&mut self, message: &Arc<Message>) -> u64 {
+        // What the broker says of itself is not worth keeping.
+        let own = TopicName::trusted(message.topic()).first_level() == super::publish::RESERVED;
+        if self.durable.is_on() && !own {
+            self.durable.ask(PersistOp::Retain(Arc::clone(message)))
+        } else {
+            0
+        }
     }
 }

@@ -7,13 +7,14 @@
 //! Members come and go while a message is on its way, so that it may find nobody where somebody was. It then follows what
 //! its last core has heard of: as long as a group has a member, the message ends at one.
 
+use super::durable::{Asking, size_of_entry};
 use super::fanout::{Delivering, Outgoing, Sent};
 use super::groups::{Change, Group, Groups, Member, Part};
 use super::publish::Publication;
-use super::{Effects, Engine, PeerMessage, Share};
-use crate::session::{Queued, Session};
+use super::{Effects, Engine, PeerMessage, Place, Share};
+use crate::session::{Queued, Session, Stored};
 use crate::topic::TopicFilter;
-use crate::types::{Balance, GroupKey, Message, Now, QoS, SessionKey, ShardId, Slab};
+use crate::types::{Balance, GroupKey, Message, Now, QoS, SessionId, SessionKey, ShardId, Slab};
 use std::sync::Arc;
 
 /// Members that one message is offered to on a core at most, connected and away each: a large group of which nobody has
@@ -36,12 +37,15 @@ struct Search {
     first: ShardId,
     away: bool,
     pick: Option<u32>,
+    /// The core that wants to know who needs it kept, and its number of the message.
+    joint: Option<(ShardId, u64)>,
 }
 
 impl Engine {
     /// A session of this core becomes a member, or changes the options of its membership.
     pub(super) fn join(&mut self, filter: TopicFilter<'_>, member: Member, fx: &mut impl Effects) {
-        let (key, change) = self.groups.join(filter.full(), member, &mut self.interest, fx);
+        let online = self.sessions.get(member.session).is_some_and(|session| session.link().is_some());
+        let (key, change) = self.groups.join(filter.full(), (member, online), &mut self.interest, fx);
         self.group_changed(filter, key, change);
     }
 
@@ -60,8 +64,8 @@ impl Engine {
         // A session that has ended hands everything on by itself.
         let Some(session) = self.sessions.get_mut(session) else { return };
         session.shares -= 1;
-        let orphans = session.queue.take_shared(|group| group == key);
-        self.hand_on_all(now, &orphans, fx);
+        let (orphans, owner) = (session.queue.take_shared(|group| group == key), session.stored);
+        self.hand_on_all(now, owner, &orphans, fx);
     }
 
     /// The members that a session is come or go with its connection.
@@ -79,24 +83,47 @@ impl Engine {
     pub(super) fn hand_on_shared(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
         let Self { sessions, groups, .. } = self;
         let Some(session) = sessions.get_mut(key).filter(|session| session.shares > 0) else { return };
+        let owner = session.stored;
         let orphans = session.queue.take_shared(|group| groups.get_mut(group).is_some_and(|g| g.is_online()));
-        self.hand_on_all(now, &orphans, fx);
+        self.hand_on_all(now, owner, &orphans, fx);
     }
 
-    fn hand_on_all(&mut self, now: Now, orphans: &[Queued], fx: &mut impl Effects) {
+    fn hand_on_all(&mut self, now: Now, owner: Option<SessionId>, orphans: &[Queued], fx: &mut impl Effects) {
         for queued in orphans {
             self.gauges.queued_messages -= 1;
             self.gauges.queued_bytes -= queued.size();
-            self.hand_on(now, queued, fx);
+            self.hand_on(now, owner, queued, fx);
         }
     }
 
-    /// Gives a message to another member of the group that it came through.
-    pub(super) fn hand_on(&mut self, now: Now, queued: &Queued, fx: &mut impl Effects) {
-        if let Some(group) = queued.share {
-            let search = Search { group, first: self.setup.shard, away: false, pick: None };
-            self.search(now, &queued.message, search, fx);
+    /// Gives a message to another member of the group that it came through. In the store it moves from the one to the other in
+    /// one step; returns what that waits for.
+    pub(super) fn hand_on(
+        &mut self,
+        now: Now,
+        owner: Option<SessionId>,
+        queued: &Queued,
+        fx: &mut impl Effects,
+    ) -> Asking {
+        let Some(group) = queued.share else { return Asking::Nobody };
+        let (own, store) = (self.setup.shard, self.durable.is_on() && queued.qos != QoS::AtMostOnce);
+        let elsewhere = self.groups.get(group).is_some_and(|group| group.lasts_elsewhere(own));
+        let asking = match store {
+            true if elsewhere => self.durable.join(&queued.message),
+            true => Asking::Here,
+            false => Asking::Nobody,
+        };
+        let joint = asking.joint().map(|number| (own, number));
+        let search = Search { group, first: own, away: false, pick: None, joint };
+        let asking = self.search(now, &queued.message, search, asking, fx);
+        // What is not certain to be with the store yet leaves it as anything else does.
+        let place = owner
+            .filter(|_| matches!(queued.stored, Stored::Yes | Stored::By(_)))
+            .map(|session| Place { session, seq: queued.seq, size: size_of_entry(queued) });
+        if let (None, Some(owner)) = (place, owner) {
+            self.durable.done(owner, queued, fx);
         }
+        self.durable.asked(asking, || Arc::clone(&queued.message), None, place, fx)
     }
 
     /// Another core has announced how many members of a group it has.
@@ -108,19 +135,45 @@ impl Engine {
 
     /// Another core sent a message for one member of this core.
     pub(super) fn shared_from_peer(&mut self, now: Now, share: Share, fx: &mut impl Effects) {
-        let Share { group, message, first, away, pick } = share;
-        self.search(now, &Arc::new(message), Search { group, first, away, pick }, fx);
+        let Share { group, message, first, away, pick, joint } = share;
+        let message = Arc::new(message);
+        let asking = match joint {
+            None => Asking::Nobody,
+            // It came back to the core that asks for it.
+            Some((shard, number)) if shard == self.setup.shard => Asking::Jointly(number),
+            Some((shard, number)) => Asking::Elsewhere(shard, number),
+        };
+        let search = Search { group, first, away, pick, joint };
+        match self.search(now, &message, search, asking, fx) {
+            Asking::Jointly(number) => self.durable.part_came(number, Vec::new()),
+            asking @ Asking::Elsewhere(..) => {
+                self.durable.asked(asking, || message, None, None, fx);
+            }
+            _ => {}
+        }
         self.evict(now, fx);
     }
 
-    fn search(&mut self, now: Now, message: &Arc<Message>, search: Search, fx: &mut impl Effects) {
+    /// Returns who asks the store for the message now: nobody, if it is on its way to another core that is told who does.
+    fn search(
+        &mut self,
+        now: Now,
+        message: &Arc<Message>,
+        search: Search,
+        asking: Asking,
+        fx: &mut impl Effects,
+    ) -> Asking {
         if message.delivery.expired(now) {
             self.counters.dropped.expired += 1;
-            return;
+            return asking;
         }
         self.frames.clear();
-        let (mut delivering, mut sharing) = self.delivering(now);
-        delivering.share_here(&mut sharing, &Publication::of(message), search, fx);
+        let (mut delivering, mut sharing) = self.delivering(now, asking);
+        let passed = delivering.share_here(&mut sharing, &Publication::of(message), search, fx);
+        match delivering.asking {
+            Asking::Elsewhere(..) if passed => Asking::Nobody,
+            asking => asking,
+        }
     }
 
     fn group_changed(&mut self, filter: TopicFilter<'_>, key: GroupKey, change: Change) {
@@ -145,7 +198,8 @@ impl Delivering<'_> {
     ) {
         let Some(known) = sharing.groups.get_mut(group) else { return };
         let Some((part, pick)) = known.choose(sharing.balance, publisher) else { return };
-        let search = Search { group, first: part.shard, away: false, pick };
+        let joint = self.asking.joint().map(|number| (sharing.own, number));
+        let search = Search { group, first: part.shard, away: false, pick, joint };
         if part.shard == sharing.own {
             self.share_here(sharing, publication, search, fx);
         } else {
@@ -153,27 +207,28 @@ impl Delivering<'_> {
         }
     }
 
-    /// Gives a message to a member of this core, or passes it on to a core that has one with room.
+    /// Gives a message to a member of this core, or passes it on to a core that has one with room: true.
     fn share_here(
         &mut self,
         sharing: &mut Sharing<'_>,
         publication: &Publication<'_>,
         mut search: Search,
         fx: &mut impl Effects,
-    ) {
+    ) -> bool {
         loop {
             if self.offer_round(sharing, publication, search, fx) {
-                return;
+                return false;
             }
-            let Some(group) = sharing.groups.get_mut(search.group) else { return };
+            let Some(group) = sharing.groups.get_mut(search.group) else { return false };
             // In the second round also those that are connected: they may have been away in the first.
             let suits = |part: &Part| search.away || part.online > 0;
             if let Some(next) = group.next_after(sharing.own, search.first, sharing.shards, suits) {
                 search.pick = None;
-                return self.pass_on(publication, next, search, fx);
+                self.pass_on(publication, next, search, fx);
+                return true;
             }
             if search.away || publication.delivery.qos == QoS::AtMostOnce {
-                return self.nobody(sharing, publication, search.group, fx);
+                return self.nobody(sharing, publication, search, fx);
             }
             search = Search { away: true, first: sharing.own, pick: None, ..search };
         }
@@ -181,9 +236,10 @@ impl Delivering<'_> {
 
     fn pass_on(&mut self, publication: &Publication<'_>, to: Part, search: Search, fx: &mut impl Effects) {
         self.counters.forwarded += 1;
+        self.durable.expect_part(self.asking);
         let message = Message::clone(publication.message());
-        let Search { first, away, pick, .. } = search;
-        fx.peer(to.shard, PeerMessage::Share(Share { group: to.key, message, first, away, pick }));
+        let Search { first, away, pick, joint, .. } = search;
+        fx.peer(to.shard, PeerMessage::Share(Share { group: to.key, message, first, away, pick, joint }));
     }
 
     /// True when a member of this core took the message.
@@ -195,7 +251,7 @@ impl Delivering<'_> {
         fx: &mut impl Effects,
     ) -> bool {
         let Sharing { groups, sessions, balance, .. } = sharing;
-        let Some(Group { members, .. }) = groups.get_mut(search.group) else { return false };
+        let Some(Group { members, filter, .. }) = groups.get_mut(search.group) else { return false };
         let mut offer = |member: &Member, now: bool| {
             let Some(session) = sessions.get_mut(member.session) else { return false };
             let ids = [member.id];
@@ -203,12 +259,12 @@ impl Delivering<'_> {
                 qos: publication.delivery.qos.min(member.flags.qos()),
                 retain: publication.delivery.retain && member.flags.retain_as_published(),
                 ids: if member.id == 0 { &[] } else { &ids },
-                share: Some(search.group),
+                share: Some((search.group, filter)),
             };
             if now {
                 self.send_now(session, publication, outgoing, fx) == Sent::Yes
             } else {
-                self.queue_if_room(session, publication, outgoing)
+                self.queue_if_room(session, member.session, publication, outgoing, fx)
             }
         };
         let begin = members.begin(*balance, search.pick);
@@ -221,28 +277,31 @@ impl Delivering<'_> {
     }
 
     /// No member on any core has room: the operator's choice for full queues is made at one of this core. A core without
-    /// members leaves that to another one, where the search begins anew.
+    /// members leaves that to another one, where the search begins anew: true.
     #[cold]
     fn nobody(
         &mut self,
         sharing: &mut Sharing<'_>,
         publication: &Publication<'_>,
-        key: GroupKey,
+        search: Search,
         fx: &mut impl Effects,
-    ) {
+    ) -> bool {
         let Sharing { groups, sessions, own, shards, .. } = sharing;
-        let Some(group) = groups.get_mut(key) else { return };
+        let key = search.group;
+        let Some(group) = groups.get_mut(key) else { return false };
         let elsewhere = group.next_after(*own, *own, *shards, |_| true);
         if let Some(part) = elsewhere.filter(|_| group.members.is_empty()) {
-            let search = Search { group: key, first: part.shard, away: false, pick: None };
-            return self.pass_on(publication, part, search, fx);
+            let search = Search { first: part.shard, away: false, pick: None, ..search };
+            self.pass_on(publication, part, search, fx);
+            return true;
         }
-        let Group { members, .. } = group;
+        let Group { members, filter, .. } = group;
         let member = members.online().first().or_else(|| members.offline().first()).copied();
         let Some((member, session)) =
             member.and_then(|member| Some((member, sessions.get_mut(member.session)?)))
         else {
-            return self.counters.dropped.queue_full += 1;
+            self.counters.dropped.queue_full += 1;
+            return false;
         };
         let qos = publication.delivery.qos.min(member.flags.qos());
         let ids = [member.id];
@@ -252,9 +311,10 @@ impl Delivering<'_> {
             _ => {
                 let retain = publication.delivery.retain && member.flags.retain_as_published();
                 let ids = if member.id == 0 { &[][..] } else { &ids };
-                let outgoing = Outgoing { qos, retain, ids, share: Some(key) };
-                self.queue(session, member.session, outgoing.kept(publication));
+                let outgoing = Outgoing { qos, retain, ids, share: Some((key, filter)) };
+                self.queue(session, member.session, publication, outgoing, fx);
             }
         }
+        false
     }
 }

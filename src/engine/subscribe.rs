@@ -1,7 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE. [MQTT 3.8 to 3.11]
 
 use super::groups::Member;
-use super::{Effects, Engine, Setup};
+use super::{Effects, Engine, PersistOp, Setup, StoreState};
 use crate::codec::{
     Packet, Properties, ReasonCode, RetainHandling, SubAck, Subscribe, SubscriptionOptions, UnsubAck,
     Unsubscribe,
@@ -25,6 +25,7 @@ impl Engine {
         }
         let id = subscribe.properties.subscription_identifiers().next().unwrap_or(0);
         let mut why = String::new();
+        let before = self.durable.last();
         let codes: Vec<u8> = subscribe
             .filters
             .iter()
@@ -38,8 +39,9 @@ impl Engine {
             .collect();
         let suback = SubAck { packet_id: subscribe.packet_id, properties: Properties::EMPTY, codes: &codes };
         let fits = self.put_response(key, Packet::SubAck(suback), &why).is_some();
-        if !self.interest.settled(self.interest.announced()) {
-            self.interest.hold(conn, key, if fits { &self.response } else { &[] });
+        let request = if self.durable.last() > before { self.durable.last() } else { 0 };
+        if !self.interest.settled(self.interest.announced()) || !self.durable.has(request) {
+            self.interest.hold(request, conn, key, if fits { &self.response } else { &[] });
         } else {
             if fits {
                 fx.send(conn, &self.response);
@@ -66,13 +68,21 @@ impl Engine {
         if full && !session.subscriptions.contains_key(text) {
             return Err(Refused::TOO_MANY);
         }
-        let fresh = session.subscriptions.insert(text.into(), Subscription { options, id }).is_none();
+        if session.stored.is_some() && self.durable.state == StoreState::Refusing {
+            return Err(Refused::STORE);
+        }
+        let subscription = Subscription { options, id };
+        let fresh = session.subscriptions.insert(text.into(), subscription).is_none();
+        let lasting = session.stored.is_some();
+        if let Some(session) = session.stored {
+            self.durable.ask(PersistOp::Subscribe { session, filter: text.into(), subscription });
+        }
         self.gauges.subscriptions += u64::from(fresh);
         let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
         if filter.share_group().is_some() {
             session.shares += u32::from(fresh);
             // Retained messages are not for groups. [MQTT 4.8.2]
-            self.join(filter, Member { session: key, flags, id }, fx);
+            self.join(filter, Member { session: key, flags, id, lasting }, fx);
             return Ok(options.qos);
         }
         let subscribed =
@@ -80,6 +90,9 @@ impl Engine {
         self.cache.on_change(filter);
         if subscribed.first_local {
             self.interest.add(filter.as_str(), fx);
+        }
+        if lasting && fresh {
+            self.interest.add_lasting(filter.as_str(), fx);
         }
         // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
         let retained = match options.retain_handling {
@@ -96,7 +109,7 @@ impl Engine {
 
     /// Sends the SUBACKs that waited for other cores, each before the retained messages of its subscriptions.
     pub(super) fn release_subacks(&mut self, now: Now, fx: &mut impl Effects) {
-        while let Some(ready) = self.interest.next_ready() {
+        while let Some(ready) = self.interest.next_ready(&self.durable) {
             if self.session_of(ready.conn) == Some(ready.session) {
                 fx.send(ready.conn, &ready.bytes);
             }
@@ -107,39 +120,60 @@ impl Engine {
     pub(super) fn on_unsubscribe(
         &mut self,
         now: Now,
+        conn: ConnKey,
         key: SessionKey,
         unsubscribe: &Unsubscribe<'_>,
         fx: &mut impl Effects,
     ) {
+        let before = self.durable.last();
         let codes: Vec<u8> = unsubscribe
             .filters
             .iter()
             .map(|filter| {
-                let known =
-                    self.sessions.get_mut(key).is_some_and(|s| s.subscriptions.remove(filter).is_some());
-                if !known {
+                let session = self.sessions.get_mut(key);
+                let Some((session, _)) =
+                    session.and_then(|s| s.subscriptions.remove(filter).map(|known| (s.stored, known)))
+                else {
                     return ReasonCode::NoSubscriptionExisted as u8;
-                }
+                };
                 self.gauges.subscriptions -= 1;
-                self.withdraw(now, key, filter, fx);
+                self.withdraw(now, key, filter, session.is_some(), fx);
+                if let Some(session) = session {
+                    self.durable.ask(PersistOp::Unsubscribe { session, filter: (*filter).into() });
+                }
                 self.replays.cancel(key, TopicFilter::trusted(filter));
                 ReasonCode::Success as u8
             })
             .collect();
         let unsuback =
             UnsubAck { packet_id: unsubscribe.packet_id, properties: Properties::EMPTY, codes: &codes };
-        self.respond(key, Packet::UnsubAck(unsuback), fx);
+        let request = if self.durable.last() > before { self.durable.last() } else { 0 };
+        if self.durable.has(request) {
+            self.respond(key, Packet::UnsubAck(unsuback), fx);
+        } else if self.put_response(key, Packet::UnsubAck(unsuback), "").is_some() {
+            self.interest.hold(request, conn, key, &self.response);
+        }
         // Another subscription's retained messages may have waited behind those that were cancelled.
         self.pump_if_waiting(now, key, fx);
     }
 
     /// Takes a subscription out of the trie that its session does not have any more.
-    pub(super) fn withdraw(&mut self, now: Now, key: SessionKey, filter: &str, fx: &mut impl Effects) {
+    pub(super) fn withdraw(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        filter: &str,
+        lasting: bool,
+        fx: &mut impl Effects,
+    ) {
         let filter = TopicFilter::trusted(filter);
         if filter.share_group().is_some() {
             self.leave(now, filter, key, fx);
         } else if let Some(gone) = self.trie.unsubscribe(filter, key) {
             self.cache.on_change(filter);
+            if lasting {
+                self.interest.remove_lasting(filter.as_str(), fx);
+            }
             if gone.last_local {
                 self.interest.remove(filter.as_str(), fx);
             }
@@ -173,6 +207,7 @@ impl Refused {
     const GONE: Self = Self::new(ReasonCode::UnspecifiedError, "the session has ended");
     const TOO_MANY: Self =
         Self::new(ReasonCode::QuotaExceeded, "the session has as many subscriptions as it may have");
+    const STORE: Self = Self::new(ReasonCode::QuotaExceeded, "the store takes nothing at present");
     const SHARED: Self =
         Self::new(ReasonCode::SharedSubscriptionsNotSupported, "there are no shared subscriptions here");
     const WILDCARD: Self =

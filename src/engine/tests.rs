@@ -20,6 +20,14 @@ struct Recorder {
 }
 
 impl Effects for Recorder {
+    fn persist(&mut self, _: Batch) {}
+
+    fn fetch(&mut self, _: Fetch) {}
+
+    fn cork(&mut self, _: ConnKey, _: bool) {}
+
+    fn hold(&mut self, _: ConnKey, _: bool) {}
+
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) {
         self.out.entry(conn.slot).or_default().extend_from_slice(bytes);
     }
@@ -70,7 +78,7 @@ impl Bench {
             }
             rest = &rest[len..];
         }
-        self.engine.turn_end(&mut self.fx);
+        self.engine.turn_end(self.now, &mut self.fx);
         self.taken(slot)
     }
 
@@ -103,7 +111,7 @@ impl Bench {
 
     fn hear(&mut self, message: PeerMessage) {
         self.engine.peer(self.now, ShardId(1), message, &mut self.fx);
-        self.engine.turn_end(&mut self.fx);
+        self.engine.turn_end(self.now, &mut self.fx);
     }
 }
 
@@ -243,15 +251,17 @@ fn suback_waits_until_all_cores_know_the_filter() {
 #[test]
 fn a_message_goes_once_to_each_core_that_wants_it_and_never_back() {
     let mut bench = Bench::new(3, Limits::default());
-    bench.hear(PeerMessage::InterestAdd { filter: "a/#".into(), number: 1 });
-    bench.hear(PeerMessage::InterestAdd { filter: "a/b".into(), number: 2 });
+    bench.hear(PeerMessage::InterestAdd { filter: "a/#".into(), number: 1, lasting: false });
+    bench.hear(PeerMessage::InterestAdd { filter: "a/b".into(), number: 2, lasting: false });
     bench.fx.peers.clear();
     bench.send(0, &connect("pub", true));
     bench.send(0, &publish(0, "a/b", None, "x"));
-    let [(1, PeerMessage::Publish(message))] = &bench.fx.peers[..] else { panic!("{:?}", bench.fx.peers) };
+    let [(1, PeerMessage::Publish { message, .. })] = &bench.fx.peers[..] else {
+        panic!("{:?}", bench.fx.peers)
+    };
     let message = message.clone();
     bench.fx.peers.clear();
-    bench.hear(PeerMessage::Publish(message));
+    bench.hear(PeerMessage::Publish { message, joint: None });
     assert!(bench.fx.peers.is_empty());
 }
 
@@ -263,7 +273,7 @@ fn the_acknowledgement_of_a_retained_message_waits_for_its_keeper_and_later_ones
     bench.send(0, &connect("pub", true));
     assert_eq!(bench.send(0, &publish(3, &topic, Some(1), "x")), b"");
     assert_eq!(bench.send(0, &publish(2, "unrelated", Some(2), "y")), b"");
-    bench.hear(PeerMessage::RetainedAck { number: 1 });
+    bench.hear(PeerMessage::RetainedAck { number: 1, durable: 1 });
     assert_eq!(bench.taken(0), [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
 }
 
@@ -274,9 +284,9 @@ fn interest_is_acknowledged_only_once_earlier_retained_messages_are_stored() {
     (0..20).for_each(|n| drop(bench.send(0, &publish(1, &format!("t{n}"), None, "x"))));
     let sets = bench.fx.peers.drain(..).filter(|(_, m)| matches!(m, PeerMessage::RetainedSet(_))).count();
     assert!(sets > 0);
-    bench.hear(PeerMessage::InterestAdd { filter: "#".into(), number: 1 });
+    bench.hear(PeerMessage::InterestAdd { filter: "#".into(), number: 1, lasting: false });
     assert!(bench.fx.peers.is_empty());
-    bench.hear(PeerMessage::RetainedAck { number: sets as u64 });
+    bench.hear(PeerMessage::RetainedAck { number: sets as u64, durable: sets as u64 });
     assert!(matches!(&bench.fx.peers[..], [(1, PeerMessage::InterestAck { number: 1 })]));
 }
 
@@ -289,7 +299,8 @@ fn a_later_subscriber_waits_until_what_came_live_before_is_retained() {
     bench.send(1, &connect("second", true));
     assert_eq!(bench.send(1, &subscribe("a", 0)), suback(0), "all know the filter");
     let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: bench.now, expiry: None };
-    bench.hear(PeerMessage::Publish(Message::new("a", &[], b"x", delivery)));
+    let message = Message::new("a", &[], b"x", delivery);
+    bench.hear(PeerMessage::Publish { message, joint: None });
     bench.fx.peers.clear();
     // Its keeper may not have it yet.
     bench.send(2, &connect("third", true));

@@ -57,6 +57,7 @@ impl Engine {
                 {
                     self.publish_will(now, key, *will, fx);
                 }
+                self.store_session(key);
                 self.arm(now, key);
             }
             None => self.arm(now, key),

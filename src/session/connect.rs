@@ -76,6 +76,11 @@ pub struct Terms {
     pub will: Option<Box<Will>>,
 }
 
+impl Refusal<'static> {
+    /// The session would have to be kept, and the store takes nothing.
+    pub const STORE: Self = Self::new(ReasonCode::QuotaExceeded, "the store takes no new session at present");
+}
+
 impl Terms {
     /// Settles what the client asked for.
     ///
@@ -104,7 +109,11 @@ impl Terms {
         Ok(Self {
             version: connect.version,
             clean_start: connect.clean_start,
-            expiry: session_expiry(asked, limits),
+            expiry: if connect.version.is_v5() || asked == 0 {
+                session_expiry(asked, limits)
+            } else {
+                limits.session_expiry_default.or(session_expiry(asked, limits))
+            },
             silence: (keep_alive_s > 0).then(|| Span::from_millis(u64::from(keep_alive_s) * 1_500)),
             receive_maximum: properties
                 .receive_maximum()

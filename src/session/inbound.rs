@@ -11,6 +11,8 @@ pub enum AckKind {
     PubAck,
     /// PUBREC, for QoS 2.
     PubRec,
+    /// PUBCOMP, for a PUBREL.
+    PubComp,
 }
 
 /// An acknowledgement that the client is owed.
@@ -18,7 +20,7 @@ pub enum AckKind {
 pub struct Owed<R> {
     /// The PUBLISH's packet id.
     pub packet_id: PacketId,
-    /// PUBACK or PUBREC.
+    /// PUBACK, PUBREC or PUBCOMP.
     pub kind: AckKind,
     /// What to say in it.
     pub reason: R,
@@ -28,8 +30,8 @@ pub struct Owed<R> {
 /// Empty, and without memory, while nothing has to wait.
 #[derive(Debug)]
 pub struct Acks<R> {
-    /// With whether each is ready.
-    waiting: VecDeque<(Owed<R>, bool)>,
+    /// With how many things each waits for, besides those before it.
+    waiting: VecDeque<(Owed<R>, u8)>,
     /// The number of the first that waits.
     first: u64,
     /// How many of them are PUBACKs.
@@ -43,19 +45,22 @@ impl<R> Default for Acks<R> {
 }
 
 impl<R> Acks<R> {
-    /// Queues an acknowledgement; `ready` when it waits only for those before it. Returns the number to hand to
-    /// [`Acks::complete`].
-    pub fn push(&mut self, owed: Owed<R>, ready: bool) -> u64 {
-        self.pubacks += usize::from(owed.kind == AckKind::PubAck);
-        self.waiting.push_back((owed, ready));
-        self.first + self.waiting.len() as u64 - 1
+    /// The number of the acknowledgement that is queued next, to hand to [`Acks::complete`].
+    pub fn next_number(&self) -> u64 {
+        self.first + self.waiting.len() as u64
     }
 
-    /// What this acknowledgement promises is true now.
+    /// Queues an acknowledgement that waits for so many things besides those before it.
+    pub fn push(&mut self, owed: Owed<R>, missing: u8) {
+        self.pubacks += usize::from(owed.kind == AckKind::PubAck);
+        self.waiting.push_back((owed, missing));
+    }
+
+    /// One of the things that this acknowledgement promises is true now.
     pub fn complete(&mut self, number: u64) {
         let entry = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
-        if let Some((_, ready)) = entry.and_then(|at| self.waiting.get_mut(at)) {
-            *ready = true;
+        if let Some((_, missing)) = entry.and_then(|at| self.waiting.get_mut(at)) {
+            *missing = missing.saturating_sub(1);
         }
     }
 
@@ -73,9 +78,8 @@ impl<R> Acks<R> {
 
     /// The next acknowledgement that may leave.
     pub fn pop(&mut self) -> Option<Owed<R>> {
-        let (_, true) = self.waiting.front()? else { return None };
+        let (owed, _) = self.waiting.pop_front_if(|(_, missing)| *missing == 0)?;
         self.first += 1;
-        let (owed, _) = self.waiting.pop_front()?;
         self.pubacks -= usize::from(owed.kind == AckKind::PubAck);
         Some(owed)
     }
@@ -137,19 +141,25 @@ mod tests {
     fn acknowledgements_leave_in_the_order_of_their_publishes() {
         let mut acks = Acks::default();
         let owed = |id| Owed { packet_id: PacketId::new(id).unwrap(), kind: AckKind::PubAck, reason: () };
-        let first = acks.push(owed(1), false);
-        acks.push(owed(2), true);
-        let third = acks.push(owed(3), false);
+        let push = |acks: &mut Acks<()>, id, missing| {
+            let number = acks.next_number();
+            acks.push(owed(id), missing);
+            number
+        };
+        let first = push(&mut acks, 1, 1);
+        push(&mut acks, 2, 0);
+        let third = push(&mut acks, 3, 2);
         assert_eq!(acks.pop(), None);
         acks.complete(third);
         assert_eq!(acks.pop(), None, "the first still waits");
+        acks.complete(third);
         acks.complete(first);
         acks.complete(first);
         assert_eq!(
             std::iter::from_fn(|| acks.pop()).map(|o| o.packet_id.get()).collect::<Vec<_>>(),
             [1, 2, 3]
         );
-        let fourth = acks.push(owed(4), false);
+        let fourth = push(&mut acks, 4, 1);
         acks.complete(first);
         assert_eq!(acks.pop(), None, "a number means one acknowledgement for ever");
         acks.complete(fourth);
@@ -160,7 +170,7 @@ mod tests {
     fn waiting_pubacks_are_counted_and_pubrecs_are_not() {
         let mut acks = Acks::default();
         for (id, kind) in [(1, AckKind::PubRec), (2, AckKind::PubAck), (3, AckKind::PubRec)] {
-            acks.push(Owed { packet_id: PacketId::new(id).unwrap(), kind, reason: () }, true);
+            acks.push(Owed { packet_id: PacketId::new(id).unwrap(), kind, reason: () }, 0);
         }
         assert_eq!(acks.pubacks(), 1);
         assert!(acks.pop().is_some() && acks.pubacks() == 1);

@@ -7,22 +7,20 @@ mod alias;
 pub mod connect;
 mod inbound;
 mod outbound;
-mod packet_id;
 mod queue;
 mod timers;
 mod violation;
 
 pub use alias::{AliasesIn, AliasesOut, Naming};
 pub use inbound::{AckKind, Acks, Owed, Unreleased};
-pub use outbound::{Awaiting, Outbound, Resend};
-pub use packet_id::PacketIds;
-pub use queue::{Pushed, Queue, Queued};
+pub use outbound::{Awaiting, Outbound, Resend, Settled};
+pub use queue::{Backlog, ENTRY_BYTES, Pushed, Queue, Queued, Stored};
 pub use timers::Due;
 pub use violation::Violation;
 
 use crate::codec::{ReasonCode, SubscriptionOptions, Version};
 use crate::sasl::Exchange;
-use crate::types::{ConnKey, HashSeed, Map, Now, Span};
+use crate::types::{ConnKey, HashSeed, Map, Now, SessionId, Span};
 use connect::{Terms, Will};
 
 /// What exists only while a client is connected.
@@ -112,6 +110,10 @@ pub struct Subscription {
 pub struct Session {
     /// Under which it is kept. [MQTT-3.1.3-2]
     pub client_id: Box<str>,
+    /// Under which the store has it, if it outlives the broker.
+    pub stored: Option<SessionId>,
+    /// The number of its next message of QoS 1 or 2.
+    pub next_seq: u64,
     /// Connected or not.
     pub presence: Presence,
     /// How long it outlives its connection; `None` for ever.
@@ -128,6 +130,10 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
+    /// Something of it waits for the store.
+    pub parked: bool,
+    /// What the store gives back with lower numbers than this may have been sent before the broker started.
+    pub unsent_from: u64,
     /// When its timer fires, if one is armed.
     pub timer: Option<Now>,
 }
@@ -137,6 +143,8 @@ impl Session {
     pub fn new(client_id: &str, now: Now, seed: HashSeed) -> Self {
         Self {
             client_id: client_id.into(),
+            stored: None,
+            next_seq: 0,
             presence: Presence::Away { since: now, will: None },
             expiry: Some(Span(0)),
             subscriptions: seed.map(),
@@ -145,6 +153,8 @@ impl Session {
             queue: Queue::default(),
             unreleased: Unreleased::new(seed.set()),
             dropped: 0,
+            parked: false,
+            unsent_from: 0,
             timer: None,
         }
     }
@@ -194,6 +204,16 @@ impl Session {
             Presence::Here(link) => Some(link),
             Presence::Away { .. } => None,
         }
+    }
+
+    /// The number of the first message that was not sent yet.
+    pub fn unsent(&self) -> u64 {
+        let waiting = self.queue.front().map(|first| first.seq);
+        let backlog = self.queue.backlog();
+        waiting
+            .or((backlog.messages > 0).then_some(backlog.from))
+            .unwrap_or(self.next_seq)
+            .max(self.unsent_from)
     }
 
     /// Whether it ends with its connection, so that nothing needs to be kept for later.

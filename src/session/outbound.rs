@@ -1,9 +1,16 @@
 //! QoS 1 and 2 messages on their way to one client: what was sent and is not acknowledged yet. [MQTT 4.3, 4.4, 4.6]
+//!
+//! Every message that a client is owed has a number of its session's, ascending in the order of sending. Its packet id is
+//! made of the number: whoever finds the message again after a crash sends it under the id that the client knows it by,
+//! and no id is used anew before 65,534 others were.
 
-use super::PacketIds;
 use super::queue::Queued;
-use crate::types::{PacketId, QoS};
+use crate::types::PacketId;
+use crate::types::limits::INFLIGHT_MAX;
 use std::collections::VecDeque;
+
+/// How many packet ids there are.
+const IDS: u64 = INFLIGHT_MAX as u64;
 
 /// What the client still owes for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +25,13 @@ pub enum Awaiting {
 
 #[derive(Debug)]
 struct Sent {
-    awaiting: Awaiting,
+    seq: u64,
+    /// `None` once it owes nothing: the entry goes when those before it do.
+    awaiting: Option<Awaiting>,
     /// Whether it takes one of the client's Receive Maximum on this connection.
     counted: bool,
-    /// Order of first sending, for the order of sending again. [MQTT-4.6.0-1]
-    order: u64,
+    /// PUBREL may go out once the store has kept this request of its core.
+    release_after: u64,
     /// What to send again after a reconnect, or to have another member of a group deliver; `None` where the session ends
     /// with its connection and nobody else is to get it.
     kept: Option<Queued>,
@@ -33,23 +42,32 @@ struct Sent {
 pub enum Resend<'a> {
     /// Send the message again, with DUP.
     Publish(PacketId, &'a Queued),
-    /// Send PUBREL again.
-    PubRel(PacketId),
+    /// Send PUBREL again, once the store has kept the request of this number.
+    PubRel(PacketId, u64),
 }
 
-/// The window of unacknowledged messages. Lookups by packet id take constant time.
+/// What an acknowledgement settled.
+#[derive(Debug)]
+pub struct Settled {
+    /// The message's number.
+    pub seq: u64,
+    /// The message, if it was kept and not let go before.
+    pub kept: Option<Queued>,
+}
+
+/// The window of unacknowledged messages.
 ///
+/// Invariant: `sent` is in ascending order of numbers, fewer than 65,535 apart, and begins with one that owes something.
 /// Invariant: `in_flight` is the number of entries with `counted` set, and at most `receive_maximum`.
 #[derive(Debug, Default)]
 pub struct Outbound {
-    ids: PacketIds,
-    /// By packet id minus 1.
-    sent: Vec<Option<Sent>>,
-    next_order: u64,
+    sent: VecDeque<Sent>,
+    /// How many of them owe something.
+    owing: usize,
     in_flight: u16,
     receive_maximum: u16,
-    /// What is to be sent again on this connection, in order; ends where new messages may go out.
-    resend: VecDeque<PacketId>,
+    /// What has numbers in this range is to be sent again on this connection, before anything new.
+    resend: std::ops::Range<u64>,
 }
 
 impl Outbound {
@@ -58,15 +76,10 @@ impl Outbound {
     pub fn resume(&mut self, receive_maximum: u16) {
         self.receive_maximum = receive_maximum;
         self.in_flight = 0;
-        let mut order = Vec::with_capacity(self.ids.in_use());
-        for (id, entry) in (1..).zip(&mut self.sent) {
-            if let (Some(sent), Some(id)) = (entry, PacketId::new(id)) {
-                sent.counted = false;
-                order.push((sent.order, id));
-            }
+        for sent in &mut self.sent {
+            sent.counted = false;
         }
-        order.sort_unstable();
-        self.resend = order.into_iter().map(|(_, id)| id).collect();
+        self.resend = 0..self.sent.back().map_or(0, |last| last.seq + 1);
     }
 
     /// Whether a new message may be sent now. [MQTT-3.3.4-9]
@@ -74,30 +87,44 @@ impl Outbound {
         self.in_flight < self.receive_maximum && self.resend.is_empty()
     }
 
-    /// Takes a place in the window; `None` when the client's Receive Maximum is used up or a resend comes first.
-    /// `kept` is what to send again after a reconnect, if the session outlives its connection.
-    pub fn take(&mut self, qos: QoS, kept: impl FnOnce() -> Option<Queued>) -> Option<PacketId> {
-        if !self.ready() {
+    /// Takes a place in the window for the message of this number; `None` when the client's Receive Maximum is used up, a
+    /// resend comes first, or the packet id is in use. `kept` is what to send again after a reconnect, if the session
+    /// outlives its connection.
+    pub fn take(
+        &mut self,
+        seq: u64,
+        exactly_once: bool,
+        kept: impl FnOnce() -> Option<Queued>,
+    ) -> Option<PacketId> {
+        let (first, last) =
+            (self.sent.front().map_or(seq, |s| s.seq), self.sent.back().map_or(seq, |s| s.seq));
+        if !self.ready() || seq.saturating_sub(first) >= IDS || last.saturating_sub(seq) >= IDS {
             return None;
         }
-        let id = self.ids.take()?;
-        let index = usize::from(id.get()) - 1;
-        if index >= self.sent.len() {
-            self.sent.resize_with(index + 1, || None);
+        let awaiting = Some(if exactly_once { Awaiting::PubRec } else { Awaiting::PubAck });
+        let sent = Sent { seq, awaiting, counted: true, release_after: 0, kept: kept() };
+        if self.sent.is_empty() || last < seq {
+            self.sent.push_back(sent);
+        } else {
+            // What the store brings back may lie before what is being released.
+            let at = self.sent.partition_point(|known| known.seq < seq);
+            self.sent.insert(at, sent);
         }
-        let awaiting = if qos == QoS::ExactlyOnce { Awaiting::PubRec } else { Awaiting::PubAck };
-        self.sent[index] = Some(Sent { awaiting, counted: true, order: self.next_order, kept: kept() });
-        self.next_order += 1;
+        self.owing += 1;
         self.in_flight += 1;
-        Some(id)
+        Some(packet_id(seq))
     }
 
-    /// Takes a place back whose message did not go out.
+    /// Takes back the place of a message that did not go out.
     pub fn cancel(&mut self, id: PacketId) {
-        if let Some(Some(_)) = self.sent.get_mut(usize::from(id.get()) - 1).map(Option::take) {
-            self.in_flight -= 1;
-            self.ids.give_back(id);
-        }
+        self.settle(id, |_| true);
+    }
+
+    /// Puts a message of an earlier run of the broker back of which the client has to be asked for PUBCOMP.
+    pub fn restore_received(&mut self, seq: u64) {
+        let awaiting = Some(Awaiting::PubComp);
+        self.sent.push_back(Sent { seq, awaiting, counted: false, release_after: 0, kept: None });
+        self.owing += 1;
     }
 
     /// Whether something is to be sent again.
@@ -107,43 +134,47 @@ impl Outbound {
 
     /// The next thing to send again, unless the Receive Maximum is used up. [`Outbound::resent`] moves on.
     pub fn next_resend(&mut self) -> Option<Resend<'_>> {
-        while let Some(&id) = self.resend.front() {
-            match &self.sent[usize::from(id.get()) - 1] {
-                Some(Sent { awaiting: Awaiting::PubComp, .. }) => return Some(Resend::PubRel(id)),
-                Some(Sent { kept: Some(_), .. }) if self.in_flight >= self.receive_maximum => return None,
-                // Looked up again below: the borrow checker does not let this branch return what it matched.
-                Some(Sent { kept: Some(_), .. }) => break,
-                // Acknowledged since, or nothing was kept.
-                _ => drop(self.resend.pop_front()),
-            }
+        let mut at = self.sent.partition_point(|sent| sent.seq < self.resend.start);
+        // Acknowledged since, or nothing was kept.
+        while self.sent.get(at).is_some_and(|s| {
+            s.awaiting.is_none() || s.awaiting != Some(Awaiting::PubComp) && s.kept.is_none()
+        }) {
+            at += 1;
         }
-        let id = *self.resend.front()?;
-        let kept = self.sent[usize::from(id.get()) - 1].as_ref()?.kept.as_ref()?;
-        Some(Resend::Publish(id, kept))
+        let Some(sent) = self.sent.get(at).filter(|sent| sent.seq < self.resend.end) else {
+            self.resend = 0..0;
+            return None;
+        };
+        self.resend.start = sent.seq;
+        let id = packet_id(sent.seq);
+        match &sent.kept {
+            Some(_) if self.in_flight >= self.receive_maximum => None,
+            Some(kept) => Some(Resend::Publish(id, kept)),
+            None => Some(Resend::PubRel(id, sent.release_after)),
+        }
     }
 
-    /// The message that [`Outbound::next_resend`] named is given up. The client may have got it before: with QoS 2 it is
-    /// asked by PUBREL to let go of the packet id, which would else make it take the next message for this one.
-    pub fn cancel_resend(&mut self) {
-        let Some(&id) = self.resend.front() else { return };
-        match &mut self.sent[usize::from(id.get()) - 1] {
-            Some(sent) if sent.awaiting == Awaiting::PubRec => {
-                sent.awaiting = Awaiting::PubComp;
-                sent.kept = None;
-            }
-            entry => {
-                *entry = None;
-                self.resend.pop_front();
-                self.ids.give_back(id);
-            }
+    /// The message that [`Outbound::next_resend`] named is given up; returns it. The client may have got it before: with
+    /// QoS 2 it is asked by PUBREL to let go of the packet id, which would else make it take the next message for this one.
+    pub fn cancel_resend(&mut self) -> Option<Settled> {
+        let at = self.sent.partition_point(|sent| sent.seq < self.resend.start);
+        let sent = self.sent.get_mut(at)?;
+        let (seq, kept) = (sent.seq, sent.kept.take());
+        if sent.awaiting == Some(Awaiting::PubRec) {
+            sent.awaiting = Some(Awaiting::PubComp);
+        } else {
+            self.resend.start += 1;
+            self.forget(at);
         }
+        Some(Settled { seq, kept })
     }
 
     /// The thing that [`Outbound::next_resend`] named went out.
     pub fn resent(&mut self) {
-        if let Some(id) = self.resend.pop_front()
-            && let Some(sent) = &mut self.sent[usize::from(id.get()) - 1]
-            && sent.awaiting != Awaiting::PubComp
+        let at = self.sent.partition_point(|sent| sent.seq < self.resend.start);
+        self.resend.start += 1;
+        if let Some(sent) = self.sent.get_mut(at)
+            && sent.awaiting != Some(Awaiting::PubComp)
             && !sent.counted
         {
             sent.counted = true;
@@ -153,82 +184,137 @@ impl Outbound {
 
     /// What the client owes for this packet id.
     pub fn awaiting(&self, id: PacketId) -> Option<Awaiting> {
-        self.sent.get(usize::from(id.get()) - 1)?.as_ref().map(|sent| sent.awaiting)
+        self.sent[self.find(id)?].awaiting
     }
 
-    /// PUBREC came: the message is the client's, its content is let go, PUBCOMP is owed. False for an id that did not wait
-    /// for it; a repeated PUBREC is answered by PUBREL again.
-    pub fn received(&mut self, id: PacketId) -> bool {
-        match self.sent.get_mut(usize::from(id.get()) - 1) {
-            Some(Some(sent)) if sent.awaiting != Awaiting::PubAck => {
-                sent.awaiting = Awaiting::PubComp;
-                sent.kept = None;
-                true
-            }
-            _ => false,
+    /// PUBREC came: the message is the client's, its content is let go, PUBCOMP is owed. `None` for an id that did not wait
+    /// for it; a repeated PUBREC is answered by PUBREL again, and has let go of nothing.
+    pub fn received(&mut self, id: PacketId) -> Option<Settled> {
+        let at = self.find(id)?;
+        let sent = &mut self.sent[at];
+        if sent.awaiting == Some(Awaiting::PubAck) {
+            return None;
+        }
+        sent.awaiting = Some(Awaiting::PubComp);
+        Some(Settled { seq: sent.seq, kept: sent.kept.take() })
+    }
+
+    /// PUBREL for this packet id waits until the store has kept a request.
+    pub fn release_after(&mut self, id: PacketId, request: u64) {
+        if let Some(at) = self.find(id) {
+            self.sent[at].release_after = request;
         }
     }
 
-    /// Frees the packet id when the client owed what just came. False for an id that did not wait for it.
-    pub fn acknowledged(&mut self, id: PacketId, by: Awaiting) -> bool {
-        let Some(entry) = self.sent.get_mut(usize::from(id.get()) - 1) else { return false };
-        if !entry.as_ref().is_some_and(|sent| sent.awaiting == by) {
-            return false;
+    /// The request that PUBREL for this packet id waits for.
+    pub fn releases_after(&self, id: PacketId) -> u64 {
+        self.find(id).map_or(0, |at| self.sent[at].release_after)
+    }
+
+    /// Frees the packet id when the client owed what just came. `None` for an id that did not wait for it.
+    pub fn acknowledged(&mut self, id: PacketId, by: Awaiting) -> Option<Settled> {
+        self.settle(id, |awaiting| awaiting == by)
+    }
+
+    fn settle(&mut self, id: PacketId, fits: impl FnOnce(Awaiting) -> bool) -> Option<Settled> {
+        let at = self.find(id)?;
+        let sent = &mut self.sent[at];
+        sent.awaiting.filter(|&awaiting| fits(awaiting))?;
+        let settled = Settled { seq: sent.seq, kept: sent.kept.take() };
+        self.forget(at);
+        Some(settled)
+    }
+
+    /// Where the entry of a packet id is that owes something.
+    fn find(&self, id: PacketId) -> Option<usize> {
+        let first = self.sent.front()?.seq;
+        let ahead = (u64::from(id.get()) - 1 + IDS - first % IDS) % IDS;
+        let dense = usize::try_from(ahead).ok()?;
+        let at = match self.sent.get(dense) {
+            Some(sent) if sent.seq == first + ahead => dense,
+            _ => self.sent.binary_search_by_key(&(first + ahead), |sent| sent.seq).ok()?,
+        };
+        self.sent[at].awaiting.map(|_| at)
+    }
+
+    /// Frees an entry that owes something.
+    fn forget(&mut self, at: usize) {
+        let sent = &mut self.sent[at];
+        self.in_flight -= u16::from(sent.counted);
+        (sent.awaiting, sent.counted, sent.kept) = (None, false, None);
+        self.owing -= 1;
+        while self.sent.front().is_some_and(|sent| sent.awaiting.is_none()) {
+            self.sent.pop_front();
         }
-        if entry.take().is_some_and(|sent| sent.counted) {
-            self.in_flight -= 1;
+        // A client that never acknowledges one message does not make those pile up that it does.
+        if self.sent.len() > 2 * self.owing + 64 {
+            self.sent.retain(|sent| sent.awaiting.is_some());
         }
-        self.ids.give_back(id);
-        true
     }
 
     /// Takes out what another member of its group may still deliver, in the order of sending: QoS 1 messages that the client
     /// has not acknowledged. One of QoS 2 may be with the client already and goes to nobody else. [MQTT-4.8.2-5]
     pub fn take_shared(&mut self) -> Vec<Queued> {
-        let shared = |sent: &Sent| {
-            sent.awaiting == Awaiting::PubAck && sent.kept.as_ref().is_some_and(|kept| kept.share.is_some())
-        };
-        let mut taken: Vec<_> = self
-            .sent
-            .iter_mut()
-            .flatten()
-            .filter(|sent| shared(sent))
-            .filter_map(|sent| Some((sent.order, sent.kept.take()?)))
-            .collect();
-        taken.sort_unstable_by_key(|(order, _)| *order);
-        taken.into_iter().map(|(_, kept)| kept).collect()
+        let sent = self.sent.iter_mut().filter(|sent| {
+            sent.awaiting == Some(Awaiting::PubAck)
+                && sent.kept.as_ref().is_some_and(|kept| kept.share.is_some())
+        });
+        sent.filter_map(|sent| sent.kept.take()).collect()
+    }
+
+    /// Messages that are kept to be sent again.
+    pub fn kept(&self) -> impl Iterator<Item = &Queued> {
+        self.sent.iter().filter_map(|sent| sent.kept.as_ref())
     }
 
     /// Messages sent and not acknowledged.
     pub fn len(&self) -> usize {
-        self.ids.in_use()
+        self.owing
     }
 
     /// Whether everything is acknowledged.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.owing == 0
     }
+}
+
+/// The packet id of the message of this number.
+fn packet_id(seq: u64) -> PacketId {
+    let id = u16::try_from(seq % IDS).unwrap_or(0);
+    PacketId::MIN.saturating_add(id)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stored;
     use super::*;
-    use crate::types::{Delivery, Message, Now};
+    use crate::types::{Delivery, Message, Now, QoS};
     use std::sync::Arc;
 
     fn message(topic: &str, qos: QoS) -> Queued {
         let delivery = Delivery { qos, retain: false, received: Now(0), expiry: None };
         Queued {
             message: Arc::new(Message::new(topic, &[], b"", delivery)),
+            seq: 0,
             qos,
             retain: false,
             ids: None,
             share: None,
+            stored: Stored::Never,
         }
     }
 
     fn send(out: &mut Outbound, topic: &str, qos: QoS) -> PacketId {
-        out.take(qos, || Some(message(topic, qos))).expect("a place in the window")
+        let seq = out.sent.back().map_or(0, |last| last.seq + 1);
+        send_as(out, seq, topic, qos).expect("a place in the window")
+    }
+
+    fn send_as(out: &mut Outbound, seq: u64, topic: &str, qos: QoS) -> Option<PacketId> {
+        out.take(seq, qos == QoS::ExactlyOnce, || Some(message(topic, qos)))
+    }
+
+    fn puback(out: &mut Outbound, id: PacketId) -> bool {
+        out.acknowledged(id, Awaiting::PubAck).is_some()
     }
 
     fn resends(out: &mut Outbound) -> Vec<String> {
@@ -236,7 +322,7 @@ mod tests {
         while let Some(step) = out.next_resend() {
             all.push(match step {
                 Resend::Publish(_, queued) => queued.message.topic().to_owned(),
-                Resend::PubRel(_) => "pubrel".to_owned(),
+                Resend::PubRel(..) => "pubrel".to_owned(),
             });
             out.resent();
         }
@@ -249,9 +335,9 @@ mod tests {
         out.resume(2);
         let first = send(&mut out, "a", QoS::AtLeastOnce);
         send(&mut out, "b", QoS::ExactlyOnce);
-        assert_eq!(out.take(QoS::AtLeastOnce, || None), None);
-        assert!(out.acknowledged(first, Awaiting::PubAck));
-        assert!(!out.acknowledged(first, Awaiting::PubAck), "once");
+        assert_eq!(out.take(2, false, || None), None);
+        assert!(puback(&mut out, first));
+        assert!(!puback(&mut out, first), "once");
         assert!(out.ready());
     }
 
@@ -260,10 +346,13 @@ mod tests {
         let mut out = Outbound::default();
         out.resume(1);
         let id = send(&mut out, "a", QoS::ExactlyOnce);
-        assert!(!out.acknowledged(id, Awaiting::PubAck) && !out.acknowledged(id, Awaiting::PubComp));
-        assert!(out.received(id) && out.received(id), "a repeated PUBREC is answered again");
+        assert!(!puback(&mut out, id) && out.acknowledged(id, Awaiting::PubComp).is_none());
+        assert!(
+            out.received(id).is_some() && out.received(id).is_some(),
+            "a repeated PUBREC is answered again"
+        );
         assert!(!out.ready());
-        assert!(out.acknowledged(id, Awaiting::PubComp));
+        assert!(out.acknowledged(id, Awaiting::PubComp).is_some());
         assert!(out.ready() && out.is_empty());
     }
 
@@ -273,11 +362,11 @@ mod tests {
         out.resume(100);
         // Identifiers rest and return, so that their numbers do not give the order away.
         let early: Vec<_> = (0..40).map(|_| send(&mut out, "early", QoS::AtLeastOnce)).collect();
-        early.into_iter().for_each(|id| assert!(out.acknowledged(id, Awaiting::PubAck)));
+        early.into_iter().for_each(|id| assert!(puback(&mut out, id)));
         send(&mut out, "1", QoS::AtLeastOnce);
         let second = send(&mut out, "2", QoS::ExactlyOnce);
         send(&mut out, "3", QoS::ExactlyOnce);
-        assert!(out.received(second));
+        assert!(out.received(second).is_some());
         out.resume(100);
         assert!(!out.ready(), "new messages wait");
         assert_eq!(resends(&mut out), ["1", "pubrel", "3"]);
@@ -296,7 +385,7 @@ mod tests {
         out.next_resend();
         out.cancel_resend();
         assert_eq!((resends(&mut out), out.len()), (vec!["pubrel".to_owned()], 1));
-        assert!(out.acknowledged(held, Awaiting::PubComp) && out.is_empty());
+        assert!(out.acknowledged(held, Awaiting::PubComp).is_some() && out.is_empty());
     }
 
     #[test]
@@ -306,10 +395,54 @@ mod tests {
         let ids: Vec<_> = (0..3).map(|n| send(&mut out, &n.to_string(), QoS::AtLeastOnce)).collect();
         out.resume(1);
         assert_eq!(resends(&mut out), ["0"]);
-        assert!(out.acknowledged(ids[0], Awaiting::PubAck));
+        assert!(puback(&mut out, ids[0]));
         assert_eq!(resends(&mut out), ["1"]);
-        assert!(out.acknowledged(ids[2], Awaiting::PubAck), "an old acknowledgement may still come");
-        assert!(out.acknowledged(ids[1], Awaiting::PubAck));
+        assert!(puback(&mut out, ids[2]), "an old acknowledgement may still come");
+        assert!(puback(&mut out, ids[1]));
         assert!(resends(&mut out).is_empty() && out.ready() && out.is_empty());
+    }
+
+    #[test]
+    fn packet_ids_come_of_the_numbers_and_are_unique_while_in_use() {
+        let mut out = Outbound::default();
+        out.resume(INFLIGHT_MAX);
+        let first = 7 * IDS - 3;
+        let ids: Vec<_> = (first..first + 10)
+            .map(|seq| send_as(&mut out, seq, "a", QoS::ExactlyOnce).unwrap().get())
+            .collect();
+        assert_eq!(ids, [65_533, 65_534, 65_535, 1, 2, 3, 4, 5, 6, 7]);
+        assert!(send_as(&mut out, first + IDS, "its id is the first one's", QoS::AtLeastOnce).is_none());
+        assert!(send_as(&mut out, first + IDS - 1, "the last free id", QoS::AtLeastOnce).is_some());
+        assert!(out.received(PacketId::new(65_533).unwrap()).is_some());
+        assert!(out.acknowledged(PacketId::new(65_533).unwrap(), Awaiting::PubComp).is_some());
+        assert!(send_as(&mut out, first + IDS, "free again", QoS::AtLeastOnce).is_some());
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_comes_before_and_between_what_is_being_released() {
+        let mut out = Outbound::default();
+        out.restore_received(11);
+        out.restore_received(13);
+        out.resume(10);
+        assert_eq!(resends(&mut out), ["pubrel", "pubrel"]);
+        for seq in [10, 12, 14] {
+            assert_eq!(send_as(&mut out, seq, "a", QoS::AtLeastOnce), Some(packet_id(seq)));
+        }
+        for (seq, by) in [(12, Awaiting::PubAck), (13, Awaiting::PubComp), (10, Awaiting::PubAck)] {
+            assert_eq!(out.acknowledged(packet_id(seq), by).map(|settled| settled.seq), Some(seq));
+        }
+        assert_eq!(out.len(), 2);
+    }
+
+    #[test]
+    fn one_message_that_is_never_acknowledged_does_not_keep_the_others_places() {
+        let mut out = Outbound::default();
+        out.resume(2);
+        send(&mut out, "never", QoS::AtLeastOnce);
+        for seq in 1..IDS {
+            let id = send_as(&mut out, seq, "a", QoS::AtLeastOnce).unwrap();
+            assert!(puback(&mut out, id) && out.sent.len() < 200);
+        }
+        assert!(send_as(&mut out, IDS, "the first one's id", QoS::AtLeastOnce).is_none());
     }
 }

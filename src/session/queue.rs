@@ -1,15 +1,39 @@
 //! Messages that wait for one client: it is away, its window is full, or its socket is.
+//!
+//! A queue that outgrows its budget of memory has a middle that lies in the store alone: what came first is here, to be sent
+//! at once, and what came last is here until the store has it.
 
 use crate::types::limits::Overflow;
-use crate::types::{GroupKey, Limits, Message, QoS};
+use crate::types::{GroupKey, Limits, Message, QoS, ShardId};
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// What a waiting message counts towards the bounds in bytes besides its content.
+pub const ENTRY_BYTES: u64 = 64;
+
+/// Where the store is with a message that waits for a client or is on its way to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stored {
+    /// It is not to have it: the message is lost with the broker.
+    #[default]
+    Never,
+    /// It has it.
+    Yes,
+    /// It has it once this request of this core is durable.
+    By(u64),
+    /// This core waits for others, to ask for it together with theirs; the number of that.
+    Jointly(u64),
+    /// Another core asks for it; its number of that.
+    Elsewhere(ShardId, u64),
+}
 
 /// A message with what one subscriber's subscriptions make of it.
 #[derive(Clone, Debug)]
 pub struct Queued {
     /// The message, shared by all who wait for it.
     pub message: Arc<Message>,
+    /// Its number among the session's messages.
+    pub seq: u64,
     /// The QoS to deliver it with. [MQTT-3.8.4-8]
     pub qos: QoS,
     /// RETAIN to deliver it with. [MQTT-3.3.1-8] to [MQTT-3.3.1-13]
@@ -18,13 +42,26 @@ pub struct Queued {
     pub ids: Option<Box<[u32]>>,
     /// The group that it came through, another member of which takes it when this one leaves.
     pub share: Option<GroupKey>,
+    /// Whether it outlives the broker.
+    pub stored: Stored,
 }
 
 impl Queued {
     /// What it counts towards the queue's bound in bytes: its content and its own entry.
     pub fn size(&self) -> u64 {
-        (self.message.size() + size_of::<Self>()) as u64
+        self.message.size() as u64 + ENTRY_BYTES
     }
+}
+
+/// Messages that lie in the store and not in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// All of them have at least this number.
+    pub from: u64,
+    /// How many.
+    pub messages: u64,
+    /// What they count towards the bound in bytes.
+    pub bytes: u64,
 }
 
 /// What became of a message for the queue.
@@ -34,87 +71,191 @@ pub enum Pushed {
     Queued,
     /// The queue is full: it was dropped.
     DroppedNew,
-    /// So many older ones, of so many bytes, were dropped for it.
-    DroppedOld(u32, u64),
     /// The queue is full and the operator wants such a client disconnected; the message was dropped.
     Disconnect,
 }
 
-/// A bounded first-in-first-out queue.
+/// A bounded first-in-first-out queue: `front`, then `backlog`, then `back`.
 ///
-/// Invariant: `bytes` is the sum of [`Queued::size`] over `waiting`.
+/// Invariant: `bytes` and `front_bytes` are the sums of [`Queued::size`] over both ends and over `front`.
+/// Invariant: `back` is empty while `backlog` is and `front` has room.
 #[derive(Debug, Default)]
 pub struct Queue {
-    waiting: VecDeque<Queued>,
+    front: VecDeque<Queued>,
+    front_bytes: u64,
+    backlog: Backlog,
+    /// Messages of the backlog were asked for.
+    asked: bool,
+    back: VecDeque<Queued>,
     bytes: u64,
 }
 
 impl Queue {
-    /// Queues a message, or does at the bound what [`Limits::overflow`] says.
-    pub fn push(&mut self, queued: Queued, limits: &Limits) -> Pushed {
+    /// Queues a message, or does at the bound what [`Limits::overflow`] says; `dropped` gets older ones that make room.
+    /// While the oldest lie in the store and are on their way here, a new one is dropped instead of them.
+    pub fn push(&mut self, queued: Queued, limits: &Limits, mut dropped: impl FnMut(Queued)) -> Pushed {
         let size = queued.size();
-        let (mut dropped, mut dropped_bytes) = (0, 0);
         if size > limits.queue_bytes_max && limits.overflow == Overflow::DropOldest {
             return Pushed::DroppedNew;
         }
         while !self.has_room(size, limits) {
             match limits.overflow {
-                Overflow::DropOldest if !self.waiting.is_empty() => {
-                    dropped += 1;
-                    dropped_bytes += self.pop().map_or(0, |old| old.size());
-                }
-                Overflow::DropOldest | Overflow::DropNewest => return Pushed::DroppedNew,
+                Overflow::DropOldest => match self.pop() {
+                    Some(oldest) => dropped(oldest),
+                    None => return Pushed::DroppedNew,
+                },
+                Overflow::DropNewest => return Pushed::DroppedNew,
                 Overflow::Disconnect => return Pushed::Disconnect,
+                // Who published it is held back.
+                Overflow::Hold => break,
             }
         }
         self.bytes += size;
-        self.waiting.push_back(queued);
-        if dropped > 0 { Pushed::DroppedOld(dropped, dropped_bytes) } else { Pushed::Queued }
+        // Only what outlives the broker can wait elsewhere.
+        let stays = queued.stored == Stored::Never && self.backlog.messages == 0 && self.back.is_empty();
+        if stays || self.front_has_room(size, limits) {
+            self.front_bytes += size;
+            self.front.push_back(queued);
+        } else {
+            self.back.push_back(queued);
+        }
+        Pushed::Queued
     }
 
-    /// Takes out the message that waits longest.
+    fn front_has_room(&self, size: u64, limits: &Limits) -> bool {
+        self.backlog.messages == 0
+            && self.back.is_empty()
+            && (self.front.is_empty() || self.front_bytes + size <= limits.queue_memory_bytes)
+    }
+
+    /// Takes out the message that waits longest, if it is in memory.
     pub fn pop(&mut self) -> Option<Queued> {
-        let queued = self.waiting.pop_front()?;
-        self.bytes -= queued.size();
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
+        let queued = self.front.pop_front()?;
+        let size = queued.size();
+        self.bytes -= size;
+        self.front_bytes -= size;
+        if self.front.is_empty() {
+            self.front = VecDeque::new();
+            self.close_up();
         }
         Some(queued)
     }
 
-    /// Whether there is room for one more of this size.
-    pub fn has_room(&self, size: u64, limits: &Limits) -> bool {
-        self.waiting.len() < limits.queue_messages_max as usize && self.bytes + size <= limits.queue_bytes_max
+    /// When nothing is left between the ends they become one.
+    fn close_up(&mut self) {
+        if self.front.is_empty() && self.backlog.messages == 0 {
+            self.front = std::mem::take(&mut self.back);
+            self.front_bytes = self.bytes;
+        }
     }
 
-    /// Takes out what is for others to deliver, in its order: messages that came through a group which `moves`.
+    /// Leaves to the store what it has by now, as `durable` says, as far as the front is full.
+    pub fn spill(&mut self, limits: &Limits, durable: impl Fn(Stored) -> bool) {
+        while let Some(first) = self.back.front() {
+            let size = first.size();
+            if self.backlog.messages == 0 && self.front_bytes + size <= limits.queue_memory_bytes {
+                self.front_bytes += size;
+                self.front.extend(self.back.pop_front());
+                continue;
+            }
+            if !durable(first.stored) {
+                return;
+            }
+            if self.backlog.messages == 0 {
+                self.backlog.from = first.seq;
+            }
+            self.backlog.messages += 1;
+            self.backlog.bytes += size;
+            self.bytes -= size;
+            self.back.pop_front();
+        }
+        self.back = VecDeque::new();
+    }
+
+    /// Whether something of it waits for the store to have it.
+    pub fn is_spilling(&self) -> bool {
+        !self.back.is_empty()
+    }
+
+    /// The number from which on to ask the store for messages, if that is due: little is left here. It counts as done.
+    pub fn ask(&mut self, limits: &Limits) -> Option<u64> {
+        let due =
+            self.backlog.messages > 0 && !self.asked && self.front_bytes * 2 <= limits.queue_memory_bytes;
+        due.then(|| {
+            self.asked = true;
+            self.backlog.from
+        })
+    }
+
+    /// Takes what the store gave back. Nothing at all means that it has no more, whatever was thought.
+    pub fn load(&mut self, messages: impl IntoIterator<Item = Queued>) {
+        self.asked = false;
+        let mut none = true;
+        for queued in messages {
+            none = false;
+            let size = queued.size();
+            self.backlog.from = queued.seq + 1;
+            self.backlog.messages = self.backlog.messages.saturating_sub(1);
+            self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
+            self.bytes += size;
+            self.front_bytes += size;
+            self.front.push_back(queued);
+        }
+        if none || self.backlog.messages == 0 {
+            self.backlog = Backlog::default();
+        }
+        self.close_up();
+    }
+
+    /// What the store has for it at the start.
+    pub fn restore(&mut self, backlog: Backlog) {
+        self.backlog = backlog;
+    }
+
+    /// What lies in the store alone.
+    pub fn backlog(&self) -> Backlog {
+        self.backlog
+    }
+
+    /// Whether there is room for one more of this size.
+    pub fn has_room(&self, size: u64, limits: &Limits) -> bool {
+        self.len() < limits.queue_messages_max as usize && self.bytes() + size <= limits.queue_bytes_max
+    }
+
+    /// Takes out what is for others to deliver, in its order: messages in memory that came through a group which `moves`.
     pub fn take_shared(&mut self, mut moves: impl FnMut(GroupKey) -> bool) -> Vec<Queued> {
-        let waiting = std::mem::take(&mut self.waiting).into_iter();
-        let (taken, stays): (Vec<_>, Vec<_>) =
-            waiting.partition(|queued| queued.share.is_some_and(&mut moves));
-        self.waiting = stays.into();
-        self.bytes -= taken.iter().map(Queued::size).sum::<u64>();
+        let mut taken = Vec::new();
+        for end in [&mut self.front, &mut self.back] {
+            let (moving, stays): (Vec<_>, Vec<_>) =
+                std::mem::take(end).into_iter().partition(|queued| queued.share.is_some_and(&mut moves));
+            *end = stays.into();
+            taken.extend(moving);
+        }
+        let bytes = taken.iter().map(Queued::size).sum::<u64>();
+        self.bytes -= bytes;
+        self.front_bytes = self.front.iter().map(Queued::size).sum();
+        self.close_up();
         taken
     }
 
-    /// The message that waits longest.
+    /// The message that waits longest, if it is in memory.
     pub fn front(&self) -> Option<&Queued> {
-        self.waiting.front()
+        self.front.front()
     }
 
     /// How many messages wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.front.len() + usize::try_from(self.backlog.messages).unwrap_or(usize::MAX / 2) + self.back.len()
     }
 
     /// Whether none waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.front.is_empty() && self.backlog.messages == 0 && self.back.is_empty()
     }
 
     /// Bytes that count towards the bound.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes + self.backlog.bytes
     }
 }
 
@@ -126,7 +267,8 @@ mod tests {
     fn queued(payload: &str) -> Queued {
         let delivery = Delivery { qos: QoS::AtLeastOnce, retain: false, received: Now(0), expiry: None };
         let message = Message::new("t", &[], payload.as_bytes(), delivery);
-        Queued { message: Arc::new(message), qos: QoS::AtLeastOnce, retain: false, ids: None, share: None }
+        let (message, qos) = (Arc::new(message), QoS::AtLeastOnce);
+        Queued { message, seq: 0, qos, retain: false, ids: None, share: None, stored: Stored::Never }
     }
 
     fn drain(queue: &mut Queue) -> Vec<Vec<u8>> {
@@ -136,7 +278,7 @@ mod tests {
     fn fill(overflow: Overflow) -> (Queue, Vec<Pushed>) {
         let limits = Limits { queue_messages_max: 2, overflow, ..Limits::default() };
         let mut queue = Queue::default();
-        let pushed = ["1", "2", "3"].map(|payload| queue.push(queued(payload), &limits)).to_vec();
+        let pushed = ["1", "2", "3"].map(|payload| queue.push(queued(payload), &limits, drop)).to_vec();
         (queue, pushed)
     }
 
@@ -147,7 +289,7 @@ mod tests {
         assert_eq!(pushed, [Pushed::Queued, Pushed::Queued, Pushed::DroppedNew]);
         assert_eq!((queue.bytes(), drain(&mut queue)), (2 * size, vec![b"1".to_vec(), b"2".to_vec()]));
         let (mut queue, pushed) = fill(Overflow::DropOldest);
-        assert_eq!(pushed[2], Pushed::DroppedOld(1, size));
+        assert_eq!(pushed[2], Pushed::Queued);
         assert_eq!(drain(&mut queue), [b"2", b"3"]);
         assert_eq!(fill(Overflow::Disconnect).1[2], Pushed::Disconnect);
     }
@@ -157,7 +299,7 @@ mod tests {
         let mut queue = Queue::default();
         let group = |slot| Some(GroupKey { slot, generation: 0 });
         for (payload, share) in [("1", None), ("2", group(1)), ("3", group(2)), ("4", group(1))] {
-            queue.push(Queued { share, ..queued(payload) }, &Limits::default());
+            queue.push(Queued { share, ..queued(payload) }, &Limits::default(), drop);
         }
         let taken = queue.take_shared(|key| Some(key) == group(1));
         assert_eq!(taken.iter().map(|queued| queued.message.payload()).collect::<Vec<_>>(), [b"2", b"4"]);
@@ -169,10 +311,72 @@ mod tests {
     fn bytes_bound_the_queue_too_and_a_message_larger_than_the_bound_is_dropped() {
         let limits = Limits { queue_bytes_max: 300, overflow: Overflow::DropOldest, ..Limits::default() };
         let mut queue = Queue::default();
-        assert_eq!(queue.push(queued(&"x".repeat(100)), &limits), Pushed::Queued);
-        assert!(matches!(queue.push(queued(&"y".repeat(150)), &limits), Pushed::DroppedOld(1, _)));
-        assert_eq!(queue.push(queued(&"z".repeat(400)), &limits), Pushed::DroppedNew);
+        let mut dropped = Vec::new();
+        let mut push = |payload: &str| {
+            queue.push(queued(payload), &limits, |old| dropped.push(old.message.payload().len()))
+        };
+        assert_eq!(push(&"x".repeat(100)), Pushed::Queued);
+        assert_eq!(push(&"y".repeat(150)), Pushed::Queued);
+        assert_eq!(push(&"z".repeat(400)), Pushed::DroppedNew);
+        assert_eq!(dropped, [100]);
         assert_eq!(drain(&mut queue), ["y".repeat(150).as_bytes()], "nothing made room for what cannot fit");
         assert_eq!(queue.bytes(), 0);
+    }
+
+    /// A queue of a few messages in memory, with numbers from 0 to `count`, that the store has up to `kept`.
+    fn stored(count: u64, kept: u64) -> (Queue, Limits) {
+        let limits = Limits { queue_memory_bytes: 4 * queued("1").size(), ..Limits::default() };
+        let mut queue = Queue::default();
+        for seq in 0..count {
+            queue.push(Queued { seq, stored: Stored::By(seq), ..queued("1") }, &limits, drop);
+        }
+        queue.spill(&limits, |stored| matches!(stored, Stored::By(seq) if seq < kept));
+        (queue, limits)
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_left_to_the_store_once_that_has_it() {
+        let (mut queue, limits) = stored(10, 7);
+        assert_eq!((queue.len(), queue.bytes()), (10, 10 * queued("1").size()));
+        assert_eq!((queue.backlog().from, queue.backlog().messages, queue.is_spilling()), (4, 3, true));
+        queue.spill(&limits, |_| true);
+        assert_eq!((queue.backlog().messages, queue.is_spilling()), (6, false));
+        assert_eq!(queue.ask(&limits), None, "the front is full");
+        let first: Vec<_> = (0..3).map(|_| queue.pop().unwrap().seq).collect();
+        assert_eq!((first, queue.ask(&limits), queue.ask(&limits)), (vec![0, 1, 2], Some(4), None));
+        let load = |seqs: std::ops::Range<u64>| seqs.map(|seq| Queued { seq, ..queued("1") });
+        queue.load(load(4..6));
+        assert_eq!((queue.backlog().from, queue.backlog().messages, queue.len()), (6, 4, 7));
+        for seq in 3..6 {
+            assert_eq!(queue.pop().map(|queued| queued.seq), Some(seq));
+        }
+        assert!(queue.front().is_none() && !queue.is_empty(), "the rest is with the store");
+        assert_eq!(queue.ask(&limits), Some(6));
+        queue.load(load(6..10));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [6, 7, 8, 9]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn new_messages_wait_behind_those_in_the_store() {
+        let (mut queue, limits) = stored(6, 6);
+        queue.push(Queued { seq: 6, stored: Stored::Never, ..queued("1") }, &limits, drop);
+        while queue.pop().is_some() {}
+        assert_eq!((queue.len(), queue.backlog().messages), (3, 2));
+        queue.load(Vec::new());
+        assert_eq!(queue.pop().map(|queued| queued.seq), Some(6), "the store had less than was thought");
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn while_the_oldest_are_with_the_store_a_full_queue_drops_the_newest() {
+        let (mut queue, limits) = stored(6, 6);
+        let limits = Limits { queue_messages_max: 6, overflow: Overflow::DropOldest, ..limits };
+        for dropped in 0..4 {
+            let mut seen = None;
+            let pushed = queue.push(Queued { seq: 6, ..queued("1") }, &limits, |old| seen = Some(old.seq));
+            assert_eq!((pushed, seen), (Pushed::Queued, Some(dropped)));
+        }
+        assert_eq!(queue.push(queued("1"), &limits, drop), Pushed::DroppedNew);
     }
 }

@@ -51,6 +51,10 @@ pub(super) struct Flags {
     pub(super) hangup: bool,
     /// Not read until its responses are taken.
     pub(super) paused: bool,
+    /// Nothing of the output is written: it says what is not true yet.
+    pub(super) corked: bool,
+    /// Not read until the engine says so: what it sends has no room.
+    pub(super) held: bool,
     /// Writing failed. What was received before is read, then the connection ends.
     pub(super) failed: bool,
 }
@@ -71,7 +75,7 @@ impl Conn {
 
     /// Writes what the socket takes now. Returns how many bytes that was.
     pub(super) fn write(&mut self, pool: &mut Pool) -> u64 {
-        if !self.flags.writable || self.output.is_empty() {
+        if !self.flags.writable || self.flags.corked || self.output.is_empty() {
             return 0;
         }
         let count = match self.output.write(&self.socket, pool) {

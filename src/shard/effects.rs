@@ -4,7 +4,7 @@
 use super::Item;
 use super::conn::{Conn, Phase};
 use super::journal::Journal;
-use crate::engine::{CloseReason, Effects, Note, PeerMessage};
+use crate::engine::{Batch, CloseReason, Effects, Fetch, Note, PeerMessage};
 use crate::mesh::Port;
 use crate::metrics::Traffic;
 use crate::transport::Pool;
@@ -24,6 +24,10 @@ pub(super) struct World {
     pub(super) dirty: Vec<ConnKey>,
     pub(super) pool: Pool,
     pub(super) port: Port<Item>,
+    /// The store's end of the mesh, if there is a store.
+    pub(super) store: Option<ShardId>,
+    /// Connections that are read again.
+    pub(super) released: Vec<ConnKey>,
     /// Deadlines of phases.
     pub(super) deadlines: Wheel<ConnKey>,
     pub(super) journal: Journal,
@@ -141,6 +145,34 @@ impl Effects for World {
 
     fn peer(&mut self, to: ShardId, message: PeerMessage) {
         self.port.push(to, Item::Engine(message));
+    }
+
+    fn persist(&mut self, batch: Batch) {
+        if let Some(store) = self.store {
+            self.port.push(store, Item::Persist(Box::new(batch)));
+        }
+    }
+
+    fn fetch(&mut self, fetch: Fetch) {
+        if let Some(store) = self.store {
+            self.port.push(store, Item::Fetch(fetch));
+        }
+    }
+
+    fn cork(&mut self, key: ConnKey, corked: bool) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.flags.corked = corked;
+            mark(conn, key, &mut self.dirty);
+        }
+    }
+
+    fn hold(&mut self, key: ConnKey, held: bool) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.flags.held = held;
+            if !held {
+                self.released.push(key);
+            }
+        }
     }
 
     fn note(&mut self, key: ConnKey, note: Note<'_>) {

@@ -31,7 +31,7 @@ pub use clock::Clock;
 pub use machine::Unsuitable;
 pub use stop::Stop;
 
-use crate::engine::{Engine, PeerMessage, Setup};
+use crate::engine::{Batch, Engine, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
 use crate::mesh::Port;
 use crate::metrics::{ShardReport, Traffic};
 use crate::sasl::{Secret, Users};
@@ -69,6 +69,20 @@ pub enum Item {
     Report(Box<ShardReport>),
     /// The broker stops, and the sender has said all that clients asked of it.
     LastWord,
+    /// What a shard wants the store to keep.
+    Persist(Box<Batch>),
+    /// What a shard wants to have back of the store.
+    Fetch(Fetch),
+    /// The store keeps everything up to this request of the shard's.
+    Durable(u64),
+    /// What a shard asked of the store.
+    Fetched(Box<Fetched>),
+    /// What the store had at the start.
+    Restored(Vec<Restored>),
+    /// That was all.
+    RestoredAll,
+    /// Whether the store takes more has changed.
+    StoreIs(StoreState),
 }
 
 /// A connection on its way to the shard that owns its client.
@@ -100,6 +114,8 @@ pub struct Plan {
     pub clock: Clock,
     /// Raised when the broker stops.
     pub stop: Arc<Stop>,
+    /// The lowest number that the store has not given to a session, if there is a store. Its link is the mesh's last.
+    pub store: Option<u64>,
 }
 
 /// One core's connections and engine.
@@ -123,6 +139,8 @@ pub struct Shard {
     stop: Arc<Stop>,
     ending: Ending,
     reports: Reports,
+    /// The store has given back all that it had for this shard.
+    restored: bool,
     /// The engine is to be told the time, once so many of those in `ready` are read.
     unread: Option<usize>,
     packet_bytes_max: u32,
@@ -196,6 +214,8 @@ impl Shard {
                 journal: Journal::new(id),
                 traffic: Traffic::default(),
                 now: Now(0),
+                store: plan.store.map(|_| ShardId(shards)),
+                released: Vec::new(),
                 output_bytes_max: limits.output_bytes_max,
                 strangers_bytes: 0,
             },
@@ -210,7 +230,8 @@ impl Shard {
             clock: plan.clock,
             stop: plan.stop,
             ending: Ending::default(),
-            reports: Reports::new(id, shards, plan.sys_interval),
+            restored: plan.store.is_none(),
+            reports: Reports::new(id, shards, plan.sys_interval, plan.clock.now()),
             packet_bytes_max: limits.packet_bytes_max,
             connect_bytes_max: limits.connect_bytes_max.min(limits.packet_bytes_max),
             connect_timeout: limits.connect_timeout,
@@ -220,6 +241,8 @@ impl Shard {
                 features: plan.features,
                 users: plan.users,
                 secret: Secret(random()),
+                store: if plan.store.is_some() { StoreState::Ready } else { StoreState::Off },
+                first_session: plan.store.unwrap_or(0),
                 ..Setup::new(id, shards, plan.limits, seed)
             }),
         })
@@ -253,7 +276,7 @@ impl Shard {
         self.world.journal.settle(now);
         self.report();
         self.go_on_stopping();
-        self.engine.turn_end(&mut self.world);
+        self.engine.turn_end(self.world.now, &mut self.world);
         self.world.port.flush();
         self.flush();
         self.world.port.flush();
@@ -304,6 +327,17 @@ impl Shard {
                 Item::Connection(handed) => self.take_over(handed.0),
                 Item::Report(report) => self.reports.heard(from, *report),
                 Item::LastWord => self.ending.last_words += 1,
+                Item::Durable(until) => self.engine.durable(self.world.now, until, &mut self.world),
+                Item::Fetched(fetched) => self.engine.fetched(self.world.now, *fetched, &mut self.world),
+                Item::StoreIs(state) => self.engine.store_is(state),
+                Item::Restored(all) => {
+                    for restored in all {
+                        self.engine.restore(self.world.now, restored, &mut self.world);
+                    }
+                }
+                Item::RestoredAll => self.restored = true,
+                // These go to the store.
+                Item::Persist(_) | Item::Fetch(_) => {}
             }
         }
         self.heard = heard;

@@ -8,6 +8,7 @@ use crate::types::{Delivery, Message, Now, QoS, ShardId, Span};
 #[derive(Debug)]
 pub(super) struct Reports {
     interval: Option<Span>,
+    started: Now,
     next: Option<Now>,
     /// By shard; the first shard's only.
     latest: Vec<ShardReport>,
@@ -15,10 +16,11 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn new(id: ShardId, shards: u16, interval: Option<Span>) -> Self {
+    pub(super) fn new(id: ShardId, shards: u16, interval: Option<Span>, started: Now) -> Self {
         let kept = if id == ShardId(0) { usize::from(shards) } else { 0 };
         Self {
             interval,
+            started,
             next: interval.map(|_| Now(0)),
             latest: vec![ShardReport::default(); kept],
             topics: SysTopics::default(),
@@ -52,7 +54,7 @@ impl Shard {
         }
         self.reports.heard(self.id, report);
         let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: now, expiry: None };
-        let shown = self.reports.topics.update(now - Now(0), &self.reports.latest);
+        let shown = self.reports.topics.update(now - self.reports.started, &self.reports.latest);
         for (topic, value) in shown {
             let message = Message::new(topic, &[], value.as_bytes(), delivery);
             self.engine.publish(now, message, &mut self.world);

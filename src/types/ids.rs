@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU16;
 
-/// Most shards one broker can run; the width of a [`ShardSet`].
+/// Most shards one broker can run; half the width of a [`ShardSet`].
 pub const SHARDS_MAX: usize = 256;
 
 /// A shard: one pinned core's engine and connections. Numbered from 0 without gaps.
@@ -15,7 +15,21 @@ impl ShardId {
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
+
+    /// The same shard where it also keeps what it is sent in the store: a second member of a [`ShardSet`], not a shard.
+    pub const fn lasting(self) -> Self {
+        Self(self.0 + LASTING)
+    }
+
+    /// Whether it is a shard, and not what [`ShardId::lasting`] made of one.
+    pub const fn is_shard(self) -> bool {
+        self.0 < LASTING
+    }
 }
+
+/// Where the second members of a [`ShardSet`] begin.
+const LASTING: u16 = 256;
+const _: () = assert!(LASTING as usize == SHARDS_MAX);
 
 impl fmt::Display for ShardId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -57,13 +71,13 @@ pub struct SessionId(pub u64);
 /// A packet identifier: 1 to 65,535. [MQTT-2.3.1-1], [MQTT-2.2.1-3] in 5.0.
 pub type PacketId = NonZeroU16;
 
-/// A set of shards, as a bitmap.
+/// A set of shards, and of those that are [`ShardId::lasting`], as a bitmap.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct ShardSet([u64; SHARDS_MAX / 64]);
+pub struct ShardSet([u64; SHARDS_MAX / 32]);
 
 impl ShardSet {
     /// The set without members.
-    pub const EMPTY: Self = Self([0; SHARDS_MAX / 64]);
+    pub const EMPTY: Self = Self([0; SHARDS_MAX / 32]);
 
     /// Adds a shard; false when it was there already.
     pub fn insert(&mut self, shard: ShardId) -> bool {

@@ -25,6 +25,8 @@ pub enum Overflow {
     DropNewest,
     /// Close the client's connection; a session that nobody is connected to drops the new message.
     Disconnect,
+    /// Queue it all the same, and read nothing more of who published it until there is room again.
+    Hold,
 }
 
 /// Bounds that an operator can set. `[limits]` and `[session]` in the configuration.
@@ -53,6 +55,12 @@ pub struct Limits {
     pub queue_bytes_max: u64,
     /// What happens when the queue is full.
     pub overflow: Overflow,
+    /// Bytes of one session's queue that are kept in memory; what is more and outlives the broker lies in the store alone.
+    pub queue_memory_bytes: u64,
+    /// Whether messages of QoS 0 wait for clients that are away, like those of QoS 1.
+    pub queue_qos0: bool,
+    /// Longest time that a message waits for a client, when its publisher did not ask for less. `None`: for ever.
+    pub queued_expiry: Option<Span>,
     /// Bytes waiting for one client's socket. At the bound its QoS 0 messages are dropped, QoS 1 and 2 wait in its queue,
     /// and no further packet of that client is read until it takes its responses.
     pub output_bytes_max: usize,
@@ -60,8 +68,10 @@ pub struct Limits {
     pub retained_messages_max: u32,
     /// Bytes of retained topics and payloads on one core; as above.
     pub retained_bytes_max: u64,
-    /// Longest time that a session without a connection is kept; what 3.1.1 sessions get. `None`: for ever.
+    /// Longest time that a session without a connection is kept. `None`: for ever.
     pub session_expiry_max: Option<Span>,
+    /// How long a session of a client older than 5.0 is kept, which cannot say so itself. `None`: as long as can be.
+    pub session_expiry_default: Option<Span>,
     /// Sessions on one core; at the bound a new client is refused with 0x97 (0x03 in 3.1.1).
     pub sessions_max: u32,
     /// Longest keep-alive; a 5.0 client that asks for more is told this one. 0: no bound.
@@ -82,9 +92,13 @@ impl Default for Limits {
             queue_messages_max: 100_000,
             queue_bytes_max: 64 << 20,
             overflow: Overflow::DropNewest,
+            queue_memory_bytes: 64 << 10,
+            queue_qos0: false,
+            queued_expiry: None,
             output_bytes_max: 4 << 20,
             retained_messages_max: 10_000_000,
             retained_bytes_max: 4 << 30,
+            session_expiry_default: None,
             session_expiry_max: Some(Span::from_secs(7 * 86_400)),
             sessions_max: 10_000_000,
             keep_alive_max_s: 0,

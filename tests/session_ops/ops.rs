@@ -220,7 +220,7 @@ impl World {
         if engine.next_deadline().is_some_and(|deadline| deadline <= self.now) {
             engine.tick(self.now, &mut self.watcher.on(at));
         }
-        engine.turn_end(&mut self.watcher.on(at));
+        engine.turn_end(self.now, &mut self.watcher.on(at));
         self.collect();
     }
 

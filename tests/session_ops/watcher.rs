@@ -4,7 +4,7 @@
 use super::ops::SLOTS;
 use bytes::{Bytes, BytesMut};
 use pantala::codec::{Ack, ConnAck, Connect, Packet, Publish, ReasonCode, Split, Version, decode, split};
-use pantala::engine::{CloseReason, Effects, Note, PeerMessage, Report};
+use pantala::engine::{Batch, CloseReason, Effects, Fetch, Note, PeerMessage, Report};
 use pantala::types::{ConnKey, Features, Limits, PacketId, QoS, ShardId};
 use std::collections::BTreeMap;
 
@@ -273,6 +273,14 @@ fn whole<'a>(frame: &'a [u8], client: &Client) -> Packet<'a> {
 }
 
 impl Effects for On<'_> {
+    fn persist(&mut self, _: Batch) {}
+
+    fn fetch(&mut self, _: Fetch) {}
+
+    fn cork(&mut self, _: ConnKey, _: bool) {}
+
+    fn hold(&mut self, _: ConnKey, _: bool) {}
+
     fn send(&mut self, conn: ConnKey, bytes: &[u8]) {
         let client = self.client(conn);
         if bytes.is_empty() && client.phase == Phase::Hello {

@@ -197,7 +197,7 @@ impl Faults {
 
     /// A core that hears a message may, wrongly, pass it on to this one.
     pub(crate) fn passes_on(&self, at: usize, message: &PeerMessage, rng: &mut Rng) -> Option<ShardId> {
-        let forwarded = matches!(message, PeerMessage::Publish(_));
+        let forwarded = matches!(message, PeerMessage::Publish { .. });
         if !forwarded || self.shards < 3 || !self.strikes(Mutant::ForwardsAgain, 4, rng) {
             return None;
         }

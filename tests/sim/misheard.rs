@@ -41,7 +41,7 @@ pub(crate) fn misheard(
         (Some(Mutant::ExpiryBeginsAnew), Cause::Peer { from, message }) => {
             let mut message = message.clone();
             match &mut message {
-                PeerMessage::Publish(message) => message.delivery.received = now,
+                PeerMessage::Publish { message, .. } => message.delivery.received = now,
                 PeerMessage::RetainedChunk { messages, .. } => {
                     messages.iter_mut().for_each(|message| message.delivery.received = now);
                 }

@@ -320,7 +320,7 @@ impl Oracle {
     /// A message to another core: exactly those that have to go there.
     fn told(&mut self, call: &mut Call<'_>, to: ShardId, message: &PeerMessage) -> Verdict {
         let (message, retained) = match message {
-            PeerMessage::Publish(message) => (message, false),
+            PeerMessage::Publish { message, .. } => (message, false),
             PeerMessage::RetainedSet(message) => (message, true),
             PeerMessage::RetainedFetch(fetch) => {
                 let life = call.touched.last().copied();
@@ -440,7 +440,7 @@ fn check_disconnect(
         CloseReason::QueueFull => Some(ReasonCode::QuotaExceeded),
         CloseReason::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
         CloseReason::Violation => call.violation,
-        CloseReason::Goodbye | CloseReason::Refused => None,
+        CloseReason::Goodbye | CloseReason::Refused | CloseReason::StoreRefuses => None,
     };
     ensure!(
         *closed == conn && version.is_v5() && Some(disconnect.reason) == reason,

@@ -4,7 +4,7 @@ use super::dice::index;
 use super::misheard::unexplained;
 use bytes::Bytes;
 use pantala::codec::{Connect, DecodeError, Frame, Version};
-use pantala::engine::{CloseReason, Effects, Engine, Note, PeerMessage, Setup};
+use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, HashSeed, Limits, Message, Now, Rng, ShardId, Slab};
 use std::collections::VecDeque;
@@ -163,7 +163,7 @@ impl Shard {
             Cause::Peer { from, message } => engine.peer(now, *from, message.clone(), sink),
             Cause::Own(message) => engine.publish(now, message.clone(), sink),
             Cause::Tick => engine.tick(now, sink),
-            Cause::TurnEnd => engine.turn_end(sink),
+            Cause::TurnEnd => engine.turn_end(now, sink),
             Cause::ShutDown => engine.shut_down(now, sink),
         }
     }
@@ -207,6 +207,14 @@ impl Sink {
 }
 
 impl Effects for Sink {
+    fn persist(&mut self, _: Batch) {}
+
+    fn fetch(&mut self, _: Fetch) {}
+
+    fn cork(&mut self, _: ConnKey, _: bool) {}
+
+    fn hold(&mut self, _: ConnKey, _: bool) {}
+
     fn send(&mut self, key: ConnKey, bytes: &[u8]) {
         self.append(key, bytes);
         self.events.push(Event::Sent { conn: key, frame: bytes.to_vec() });

@@ -47,7 +47,9 @@ fn name(conn: ConnKey) -> String {
 
 fn peer(message: &PeerMessage) -> String {
     match message {
-        PeerMessage::Publish(m) => format!("deliver {:?} {}", m.topic(), payload(m.payload())),
+        PeerMessage::Publish { message: m, .. } => {
+            format!("deliver {:?} {}", m.topic(), payload(m.payload()))
+        }
         PeerMessage::RetainedSet(m) => format!("retain {:?} {}", m.topic(), payload(m.payload())),
         other => format!("{other:?}"),
     }

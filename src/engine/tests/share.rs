@@ -25,7 +25,7 @@ impl Cores {
         loop {
             let mut told = Vec::new();
             for (from, core) in (0..).zip(&mut self.0) {
-                core.engine.turn_end(&mut core.fx);
+                core.engine.turn_end(core.now, &mut core.fx);
                 told.extend(core.fx.peers.drain(..).map(|(to, message)| (from, to, message)));
             }
             if told.is_empty() {

@@ -14,6 +14,7 @@ fn shard(base: u64) -> ShardReport {
         expired: base + 5,
         retained_full: base + 6,
         reserved_topic: base + 7,
+        store_refused: base + 8,
     };
     let counters = Counters {
         packets_in: base + 11,

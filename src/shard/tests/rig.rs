@@ -34,6 +34,7 @@ impl Rig {
         let stop = Arc::new(Stop::new().expect("a descriptor"));
         let ports = Mesh::new(shards, batches).expect("descriptors");
         let plan = |(id, port)| Plan {
+            store: None,
             id,
             shards,
             limits: limits.clone(),

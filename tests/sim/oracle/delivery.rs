@@ -126,6 +126,7 @@ impl Oracle {
                     publication.refused += 1;
                     return;
                 }
+                Overflow::Hold => return life.queue.push_back(copy),
                 Overflow::Disconnect => {
                     if let Some(due) = life.conn.map(|conn| (conn, CloseReason::QueueFull))
                         && !call.closes.contains(&due)

@@ -478,7 +478,7 @@ impl Oracle {
 
     fn heard(&mut self, call: &mut Call<'_>, from: ShardId, message: &PeerMessage) -> Verdict {
         match message {
-            PeerMessage::Publish(message) => self.forwarded(call, from.index(), message),
+            PeerMessage::Publish { message, .. } => self.forwarded(call, from.index(), message),
             PeerMessage::RetainedSet(message) => {
                 let known = self.shadow.with_content(message.topic(), message.payload());
                 let next = known.iter().copied().find(|&id| {
@@ -507,7 +507,7 @@ impl Oracle {
                 self.shadow.cores[call.core].interest[from.index()].insert(filter.to_string());
                 Ok(())
             }
-            PeerMessage::InterestRemove { filter } => {
+            PeerMessage::InterestRemove { filter, .. } => {
                 self.shadow.cores[call.core].interest[from.index()].remove(&**filter);
                 Ok(())
             }
@@ -517,6 +517,9 @@ impl Oracle {
             }
             PeerMessage::ShareMembers { .. } | PeerMessage::Share(_) => {
                 Err(format!("{message:?} from core {from}, and nobody shares a subscription"))
+            }
+            PeerMessage::Part { .. } | PeerMessage::Kept { .. } | PeerMessage::Taken { .. } => {
+                Err(format!("{message:?} from core {from}, and there is no store"))
             }
             PeerMessage::InterestAck { .. }
             | PeerMessage::RetainedAck { .. }

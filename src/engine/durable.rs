@@ -1,0 +1,467 @@
+//! What this core wants the store to keep, until it does: requests on their way, what may still be taken back of them, and
+//! what waits for them.
+//!
+//! Requests are numbered. One batch is with the store at a time; what is asked meanwhile gathers here, so that one write to
+//! the disk serves many, and a message that all of its recipients acknowledge in the meantime is never written.
+//!
+//! A message for sessions of several cores is one request, of the core where it was published: the others tell it their
+//! part ([`super::PeerMessage::Part`]) before it asks, so that it is kept for all of them or for none.
+
+use super::persist::{Batch, PersistOp, Place, Recipient, StoreState};
+use super::{Effects, PeerMessage, Setup};
+use crate::session::{Queued, Stored};
+use crate::types::{ConnKey, Map, Message, Now, PacketId, SessionId, SessionKey, ShardId};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What waits for a request to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiter {
+    /// One of the acknowledgements that a connection is owed.
+    Ack(ConnKey, u64),
+    /// PUBREL to a client that sent PUBREC.
+    PubRel(ConnKey, PacketId),
+    /// Whatever a connection was to be sent.
+    Output(ConnKey),
+    /// A core that has a part in a message of this one, by its number.
+    Peer(ShardId, u64),
+    /// The end of a session, messages of which move to others.
+    End(SessionId),
+}
+
+/// A message for which other cores have yet to say who of theirs is to get it.
+#[derive(Debug)]
+struct Joint {
+    message: Arc<Message>,
+    to: Vec<Recipient>,
+    inbound: Option<(SessionId, PacketId)>,
+    instead_of: Option<Place>,
+    /// Cores that have not said so.
+    missing: usize,
+    waiting: Vec<Waiter>,
+}
+
+/// Who asks for a message that is being delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// Nobody: it is not for the store.
+    #[default]
+    Nobody,
+    /// This core; the request is not made before somebody needs it.
+    Here,
+    /// This core has, by this request.
+    By(u64),
+    /// This core, with parts of others.
+    Jointly(u64),
+    /// Another core, which gets our part.
+    Elsewhere(ShardId, u64),
+}
+
+impl Asking {
+    /// The number under which other cores tell their parts.
+    pub(super) fn joint(self) -> Option<u64> {
+        match self {
+            Self::Jointly(number) => Some(number),
+            _ => None,
+        }
+    }
+}
+
+/// The requests of one core.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub(super) state: StoreState,
+    /// What was not handed over yet.
+    batch: Batch,
+    /// How many of its requests mean something.
+    live: usize,
+    /// The number of the last request that was handed over, and of the last that is durable.
+    handed: u64,
+    kept: u64,
+    waiting: VecDeque<(u64, Waiter)>,
+    joints: Map<u64, Joint>,
+    last_joint: u64,
+    /// Messages with parts of other cores that are complete, and by which request, until that is durable.
+    joined: Map<u64, u64>,
+    /// The same in the order of the requests.
+    joined_by: VecDeque<(u64, u64)>,
+    /// Messages of other cores that have to be durable before clients of this one get them.
+    theirs: Map<(ShardId, u64), ()>,
+    /// Our part in a message of another core.
+    part: Vec<Recipient>,
+    /// Sessions to look at once something more is durable.
+    parked: Vec<SessionKey>,
+    /// Sessions that end once so many of their messages have moved to others.
+    ending: Map<SessionId, usize>,
+    next_session: u64,
+    shards: u64,
+}
+
+impl Durable {
+    pub(super) fn new(setup: &Setup) -> Self {
+        Self {
+            state: setup.store,
+            batch: Batch::default(),
+            live: 0,
+            handed: 0,
+            kept: 0,
+            waiting: VecDeque::new(),
+            joints: setup.seed.map(),
+            last_joint: 0,
+            joined: setup.seed.map(),
+            joined_by: VecDeque::new(),
+            theirs: setup.seed.map(),
+            part: Vec::new(),
+            parked: Vec::new(),
+            ending: setup.seed.map(),
+            next_session: setup.first_session + u64::from(setup.shard.0),
+            shards: u64::from(setup.shards),
+        }
+    }
+
+    /// Whether there is a store.
+    pub(super) fn is_on(&self) -> bool {
+        self.state != StoreState::Off
+    }
+
+    /// A number for a session that is new to the store.
+    pub(super) fn new_session(&mut self) -> SessionId {
+        let id = SessionId(self.next_session);
+        self.next_session += self.shards;
+        id
+    }
+
+    /// Asks for something; returns the number of the request.
+    pub(super) fn ask(&mut self, op: PersistOp) -> u64 {
+        self.batch.ops.push(op);
+        self.live += 1;
+        self.last()
+    }
+
+    /// The number of the last request.
+    pub(super) fn last(&self) -> u64 {
+        self.handed + self.batch.ops.len() as u64
+    }
+
+    /// Whether all requests up to this one are durable.
+    pub(super) fn has(&self, request: u64) -> bool {
+        request <= self.kept
+    }
+
+    /// Whether the store has a message.
+    pub(super) fn is_kept(&self, stored: Stored) -> bool {
+        match stored {
+            Stored::Never | Stored::Yes => true,
+            Stored::By(request) => self.has(request),
+            Stored::Jointly(number) => {
+                !self.joints.contains_key(&number) && !self.joined.contains_key(&number)
+            }
+            Stored::Elsewhere(shard, number) => !self.theirs.contains_key(&(shard, number)),
+        }
+    }
+
+    /// Lets something wait for a request.
+    pub(super) fn wait(&mut self, request: u64, waiter: Waiter) {
+        let at = self.waiting.partition_point(|(known, _)| *known <= request);
+        self.waiting.insert(at, (request, waiter));
+    }
+
+    /// The next thing that waits no more.
+    pub(super) fn next_ready(&mut self) -> Option<Waiter> {
+        self.waiting.pop_front_if(|(request, _)| *request <= self.kept).map(|(_, waiter)| waiter)
+    }
+
+    /// Looks at a session again once something more is durable.
+    pub(super) fn park(&mut self, key: SessionKey) {
+        self.parked.push(key);
+    }
+
+    pub(super) fn take_parked(&mut self) -> Vec<SessionKey> {
+        std::mem::take(&mut self.parked)
+    }
+
+    /// Ends a session once its messages have moved to others, as far as they are to.
+    pub(super) fn end(&mut self, session: SessionId, moves: &[Asking]) {
+        let waiting = moves.iter().filter(|&&moved| {
+            matches!(moved, Asking::Jointly(_)) && self.wait_for(moved, Waiter::End(session))
+        });
+        match waiting.count() {
+            0 => {
+                self.ask(PersistOp::End(session));
+            }
+            moves => {
+                self.ending.insert(session, moves);
+            }
+        }
+    }
+
+    /// One of the messages of a session that ends has moved.
+    pub(super) fn moved(&mut self, session: SessionId) {
+        let Some(moves) = self.ending.get_mut(&session) else { return };
+        *moves -= 1;
+        if *moves == 0 {
+            self.ending.remove(&session);
+            self.ask(PersistOp::End(session));
+        }
+    }
+
+    /// A message begins to be delivered that other cores have a part in.
+    pub(super) fn join(&mut self, message: &Arc<Message>) -> Asking {
+        self.last_joint += 1;
+        let joint = Joint {
+            message: Arc::clone(message),
+            to: Vec::new(),
+            inbound: None,
+            instead_of: None,
+            // One for this core, which is done last.
+            missing: 1,
+            waiting: Vec::new(),
+        };
+        self.joints.insert(self.last_joint, joint);
+        Asking::Jointly(self.last_joint)
+    }
+
+    /// One core more has a part in a message.
+    pub(super) fn expect_part(&mut self, asking: Asking) {
+        if let Asking::Jointly(number) = asking
+            && let Some(joint) = self.joints.get_mut(&number)
+        {
+            joint.missing += 1;
+        }
+    }
+
+    /// Where the store will be with a message that a session is about to be owed.
+    pub(super) fn stored_by(&self, asking: Asking) -> Stored {
+        match asking {
+            Asking::Nobody => Stored::Never,
+            Asking::Here => Stored::By(self.last() + 1),
+            Asking::By(request) => Stored::By(request),
+            Asking::Jointly(number) => Stored::Jointly(number),
+            Asking::Elsewhere(shard, number) => Stored::Elsewhere(shard, number),
+        }
+    }
+
+    /// A session is owed a message.
+    pub(super) fn keep_for(
+        &mut self,
+        asking: &mut Asking,
+        message: impl FnOnce() -> Arc<Message>,
+        recipient: Recipient,
+    ) {
+        match *asking {
+            Asking::Nobody => {}
+            Asking::Here => {
+                let at = u32::try_from(self.batch.to.len()).unwrap_or(u32::MAX);
+                self.batch.to.push(recipient);
+                let (to, left) = (at..at + 1, 1);
+                let op = PersistOp::Message { message: message(), to, left, inbound: None, instead_of: None };
+                *asking = Asking::By(self.ask(op));
+            }
+            Asking::By(request) => {
+                self.batch.to.push(recipient);
+                if let Some(PersistOp::Message { to, left, .. }) = self.pending(request) {
+                    to.end += 1;
+                    *left += 1;
+                }
+            }
+            Asking::Jointly(number) => {
+                if let Some(joint) = self.joints.get_mut(&number) {
+                    joint.to.push(recipient);
+                }
+            }
+            Asking::Elsewhere(..) => self.part.push(recipient),
+        }
+    }
+
+    /// A message was given to all of this core who are to get it. Returns what to wait for.
+    pub(super) fn asked(
+        &mut self,
+        asking: Asking,
+        message: impl FnOnce() -> Arc<Message>,
+        inbound: Option<(SessionId, PacketId)>,
+        instead_of: Option<Place>,
+        fx: &mut impl Effects,
+    ) -> Asking {
+        match asking {
+            Asking::Nobody | Asking::Here => match (inbound, instead_of) {
+                (None, None) => Asking::Nobody,
+                (Some((session, id)), None) => Asking::By(self.ask(PersistOp::Inbound { session, id })),
+                (None, Some(place)) => Asking::By(self.ask(PersistOp::Done(place))),
+                _ => {
+                    let message = message();
+                    let op = PersistOp::Message { message, to: 0..0, left: 0, inbound, instead_of };
+                    Asking::By(self.ask(op))
+                }
+            },
+            Asking::By(request) => {
+                if let Some(PersistOp::Message { inbound: id, instead_of: place, .. }) = self.pending(request)
+                {
+                    (*id, *place) = (inbound, instead_of);
+                }
+                asking
+            }
+            Asking::Jointly(number) => {
+                if let Some(joint) = self.joints.get_mut(&number) {
+                    (joint.inbound, joint.instead_of) = (inbound, instead_of);
+                }
+                self.part_came(number, Vec::new());
+                self.joined.get(&number).map_or(asking, |&request| Asking::By(request))
+            }
+            Asking::Elsewhere(shard, number) => {
+                let to = std::mem::take(&mut self.part);
+                let tell = to.iter().any(|recipient| recipient.qos == crate::types::QoS::ExactlyOnce);
+                if tell {
+                    self.theirs.insert((shard, number), ());
+                }
+                fx.peer(shard, PeerMessage::Part { number, to, tell });
+                asking
+            }
+        }
+    }
+
+    /// Lets something wait until a message is durable; false when there is nothing to wait for.
+    pub(super) fn wait_for(&mut self, asking: Asking, waiter: Waiter) -> bool {
+        match asking {
+            Asking::By(request) if !self.has(request) => self.wait(request, waiter),
+            Asking::Jointly(number) => match self.joints.get_mut(&number) {
+                Some(joint) => joint.waiting.push(waiter),
+                None => return false,
+            },
+            _ => return false,
+        }
+        true
+    }
+
+    /// A core has told its part in a message of ours.
+    pub(super) fn part(&mut self, from: ShardId, number: u64, to: Vec<Recipient>, tell: bool) {
+        if tell && let Some(joint) = self.joints.get_mut(&number) {
+            joint.waiting.push(Waiter::Peer(from, number));
+        }
+        self.part_came(number, to);
+    }
+
+    /// One of the parts that a message of ours waits for is known.
+    pub(super) fn part_came(&mut self, number: u64, to: Vec<Recipient>) {
+        let Some(joint) = self.joints.get_mut(&number) else { return };
+        joint.to.extend(to);
+        joint.missing -= 1;
+        if joint.missing > 0 {
+            return;
+        }
+        let Some(joint) = self.joints.remove(&number) else { return };
+        let at = self.batch.to.len();
+        self.batch.to.extend(joint.to);
+        let [begin, end] = [at, self.batch.to.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
+        let left = self.batch.to[at..].iter().filter(|recipient| recipient.session.is_some()).count();
+        let left = u32::try_from(left).unwrap_or(u32::MAX);
+        let Joint { message, inbound, instead_of, .. } = joint;
+        let needless = left == 0 && inbound.is_none() && instead_of.is_none();
+        let request = if needless {
+            self.batch.ops.push(PersistOp::Nothing);
+            self.last()
+        } else {
+            self.ask(PersistOp::Message { message, to: begin..end, left, inbound, instead_of })
+        };
+        self.joined.insert(number, request);
+        self.joined_by.push_back((request, number));
+        joint.waiting.into_iter().for_each(|waiter| self.wait(request, waiter));
+    }
+
+    /// A message of another core, in which this one has a part, is durable.
+    pub(super) fn told(&mut self, shard: ShardId, number: u64) {
+        self.theirs.remove(&(shard, number));
+    }
+
+    /// A session is not owed a message any more.
+    pub(super) fn done(&mut self, session: SessionId, queued: &Queued, fx: &mut impl Effects) {
+        let place = Place { session, seq: queued.seq, size: size_of_entry(queued) };
+        match queued.stored {
+            Stored::Never => {}
+            Stored::Yes => self.leave(place),
+            Stored::By(request) => self.take_back(request, place),
+            Stored::Jointly(number) => match (self.joints.get_mut(&number), self.joined.get(&number)) {
+                (Some(joint), _) => {
+                    joint.to.iter_mut().filter(|to| is_at(to, place)).for_each(|to| to.session = None);
+                }
+                (None, Some(&request)) => self.take_back(request, place),
+                (None, None) => self.leave(place),
+            },
+            Stored::Elsewhere(shard, number) => fx.peer(shard, PeerMessage::Taken { number, place }),
+        }
+    }
+
+    /// A core says that one of its sessions is not owed a message of ours any more.
+    pub(super) fn taken(&mut self, number: u64, place: Place) {
+        match (self.joints.get_mut(&number), self.joined.get(&number)) {
+            (Some(joint), _) => {
+                joint.to.iter_mut().filter(|to| is_at(to, place)).for_each(|to| to.session = None);
+            }
+            (None, Some(&request)) => self.take_back(request, place),
+            (None, None) => self.leave(place),
+        }
+    }
+
+    /// A session that the store has it for is not owed a message any more.
+    pub(super) fn leave(&mut self, place: Place) {
+        self.ask(PersistOp::Done(place));
+    }
+
+    /// Takes a recipient out of a request that was not handed over; otherwise it is done once the store has it.
+    fn take_back(&mut self, request: u64, place: Place) {
+        let Some(at) = request.checked_sub(self.handed + 1) else {
+            return self.leave(place);
+        };
+        let Batch { ops, to: all, .. } = &mut self.batch;
+        let Some(op) = usize::try_from(at).ok().and_then(|at| ops.get_mut(at)) else { return };
+        let PersistOp::Message { to, left, inbound, instead_of, .. } = op else { return };
+        let Some(range) = all.get_mut(to.start as usize..to.end as usize) else { return };
+        let Some(recipient) = range.iter_mut().find(|recipient| is_at(recipient, place)) else { return };
+        recipient.session = None;
+        *left -= 1;
+        if *left == 0 && inbound.is_none() && instead_of.is_none() {
+            *op = PersistOp::Nothing;
+            self.live -= 1;
+        }
+    }
+
+    fn pending(&mut self, request: u64) -> Option<&mut PersistOp> {
+        let at = usize::try_from(request.checked_sub(self.handed + 1)?).ok()?;
+        self.batch.ops.get_mut(at)
+    }
+
+    /// The store has everything up to a request.
+    pub(super) fn kept(&mut self, until: u64) {
+        self.kept = until;
+        while let Some((_, number)) = self.joined_by.pop_front_if(|(request, _)| *request <= until) {
+            self.joined.remove(&number);
+        }
+    }
+
+    /// At the end of a turn: hands over what gathered, if the store is done with what it has. True when nothing needs to be handed over and everything counts as durable at once.
+    pub(super) fn hand_over(&mut self, now: Now, fx: &mut impl Effects) -> bool {
+        if self.batch.ops.is_empty() || self.kept < self.handed {
+            return false;
+        }
+        let until = self.last();
+        self.handed = until;
+        if self.live == 0 {
+            self.batch.ops.clear();
+            self.batch.to.clear();
+            self.kept(until);
+            return true;
+        }
+        self.live = 0;
+        let batch = std::mem::take(&mut self.batch);
+        fx.persist(Batch { until, now, ..batch });
+        false
+    }
+}
+
+/// What a message counts towards a session's bound in bytes.
+pub(super) fn size_of_entry(queued: &Queued) -> u32 {
+    u32::try_from(queued.size()).unwrap_or(u32::MAX)
+}
+
+fn is_at(recipient: &Recipient, place: Place) -> bool {
+    recipient.session == Some(place.session) && recipient.seq == place.seq
+}

@@ -1,0 +1,93 @@
+//! What outlived the broker comes back: sessions with what they asked for, and retained messages. What sessions are owed
+//! stays with the store until their clients are back.
+
+use super::groups::Member;
+use super::retain::keeper;
+use super::{Effects, Engine, PersistOp, Restored, RestoredSession};
+use crate::session::{Presence, Session, Subscription};
+use crate::topic::{Subscriber, SubscriptionFlags, TopicFilter, TopicName};
+use crate::types::{HashSeed, Message, Now, SessionKey, ShardId, Span};
+
+impl Engine {
+    /// The core that keeps a topic's retained message.
+    pub fn keeper_of(seed: HashSeed, shards: u16, topic: &str) -> ShardId {
+        keeper(seed, u64::from(shards), topic)
+    }
+
+    /// Takes back something that the store kept, before any client is served.
+    pub fn restore(&mut self, now: Now, restored: Restored, fx: &mut impl Effects) {
+        match restored {
+            Restored::Session(session) => self.restore_session(now, *session, fx),
+            Restored::Retained(message) => self.restore_retained(now, message),
+        }
+    }
+
+    /// Whether all cores know what this one was given back, so that clients may be served.
+    pub fn is_settled(&self) -> bool {
+        self.interest.settled(self.interest.announced())
+    }
+
+    fn restore_retained(&mut self, now: Now, message: Message) {
+        if message.delivery.expired(now) {
+            return;
+        }
+        let index = &mut self.retention.index;
+        index.set(TopicName::trusted(message.topic()), message.clone());
+    }
+
+    fn restore_session(&mut self, now: Now, restored: RestoredSession, fx: &mut impl Effects) {
+        let RestoredSession { stored, alive, subscriptions, inbound, received, backlog } = restored;
+        if stored.expiry == Some(Span(0)) {
+            // It ended with its connection, which ended with the broker.
+            self.durable.ask(PersistOp::End(stored.id));
+            return;
+        }
+        let since = stored.away.unwrap_or(alive);
+        let mut session = Session::new(&stored.client_id, since, self.setup.seed);
+        session.stored = Some(stored.id);
+        session.expiry = stored.expiry;
+        session.next_seq = stored.next_seq;
+        session.unsent_from = stored.unsent_from.unwrap_or(stored.next_seq);
+        let will = stored.will.map(|(will, due)| (due.unwrap_or(since + will.delay), will));
+        session.presence = Presence::Away { since, will };
+        for id in inbound {
+            session.unreleased.received(id);
+        }
+        received.into_iter().for_each(|seq| session.outbound.restore_received(seq));
+        session.queue.restore(backlog);
+        self.gauges.queued_messages += session.queue.len() as u64;
+        self.gauges.queued_bytes += session.queue.bytes();
+        let key = self.sessions.insert(session);
+        self.by_client.insert(stored.client_id, key);
+        for (filter, subscription) in subscriptions {
+            self.restore_subscription(key, &filter, subscription, fx);
+        }
+        self.arm(now, key);
+    }
+
+    fn restore_subscription(
+        &mut self,
+        key: SessionKey,
+        text: &str,
+        subscription: Subscription,
+        fx: &mut impl Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Subscription { options, id } = subscription;
+        session.subscriptions.insert(text.into(), subscription);
+        self.gauges.subscriptions += 1;
+        let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
+        let filter = TopicFilter::trusted(text);
+        if filter.share_group().is_some() {
+            session.shares += 1;
+            return self.join(filter, Member { session: key, flags, id, lasting: true }, fx);
+        }
+        let subscriber = Subscriber { session: key, options: flags, subscription_id: id };
+        let subscribed = self.trie.subscribe(filter, subscriber);
+        self.cache.on_change(filter);
+        if subscribed.first_local {
+            self.interest.add(filter.as_str(), fx);
+        }
+        self.interest.add_lasting(filter.as_str(), fx);
+    }
+}
