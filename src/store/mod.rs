@@ -6,8 +6,12 @@
 //!
 //! Only `store/sled.rs` knows which database this is.
 
+mod dump;
 mod settled;
 mod sled;
+#[cfg(test)]
+mod tests;
 
+pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
 pub use self::settled::{Change, Entry, Lasting, MemorySettled, Settled, Tree};
 pub use self::sled::{OpenError, SledOptions, SledSettled};
