@@ -14,22 +14,31 @@ use bytes::Bytes;
 pub enum Tree {
     /// What the store says about itself.
     Meta = 0,
-    /// Sessions by client id.
+    /// Sessions by number.
     Sessions = 1,
     /// Subscriptions by session and filter.
     Subscriptions = 2,
-    /// Queued messages by a number that only grows: neighbours in time are neighbours on disk.
-    Messages = 3,
+    /// Pages of messages by session and the first one's number.
+    Queues = 3,
     /// Retained messages by topic.
     Retained = 4,
-    /// Packet ids of QoS 2 messages that came in and are not released.
-    Inbound = 5,
+    /// Pages of messages that several sessions are owed, by a number that only grows.
+    Bodies = 5,
+    /// By page of them: how often messages in it are still referred to.
+    Refs = 6,
 }
 
 impl Tree {
     /// Every tree, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Meta, Self::Sessions, Self::Subscriptions, Self::Messages, Self::Retained, Self::Inbound];
+    pub const ALL: [Self; 7] = [
+        Self::Meta,
+        Self::Sessions,
+        Self::Subscriptions,
+        Self::Queues,
+        Self::Retained,
+        Self::Bodies,
+        Self::Refs,
+    ];
 
     /// The name on disk and in dumps.
     pub fn name(self) -> &'static str {
@@ -37,9 +46,10 @@ impl Tree {
             Self::Meta => "meta",
             Self::Sessions => "sessions",
             Self::Subscriptions => "subscriptions",
-            Self::Messages => "messages",
+            Self::Queues => "queues",
             Self::Retained => "retained",
-            Self::Inbound => "inbound",
+            Self::Bodies => "bodies",
+            Self::Refs => "refs",
         }
     }
 

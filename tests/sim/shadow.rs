@@ -437,7 +437,7 @@ impl Shadow {
     pub(crate) fn queued_size(&self, copy: &Copy) -> u64 {
         let publication = &self.publications[copy.publication];
         let size = publication.topic.len() + publication.payload.len() + publication.properties.len();
-        (size + size_of::<Queued>()) as u64
+        size as u64 + ENTRY_BYTES
     }
 
     pub(crate) fn queued_bytes(&self, life: &Life) -> u64 {

@@ -1,0 +1,442 @@
+//! The store as a machine without threads or clocks: requests go in, groups go to the journal, checkpoints to the settled
+//! state, and what was kept comes back. Threads drive it in the broker, a seed does in the simulator.
+//!
+//! ```text
+//! submit → commit: one group in the journal → the active delta
+//! checkpoint: the delta is frozen → settled, with the journal's position → older segments are free
+//! fetch: pages of the settled state, then the frozen delta, then the active one
+//! ```
+
+use super::delta::Delta;
+use super::disk::Disk;
+use super::group::{Group, decode};
+use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
+use super::layout::{
+    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, number_of, retained_of,
+    split_key, subscription_of,
+};
+use super::read::PageRead;
+use super::settle::{damaged, merge, settle};
+use super::settled::{Change, Settled, Tree, after};
+use crate::engine::{Batch, Fetch, Restored, RestoredSession};
+use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// Entries read at a time.
+const CHUNK: usize = 256;
+
+/// How a store is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// When a group counts as kept.
+    pub sync: SyncMode,
+    /// The length of a segment of the journal.
+    pub segment_bytes: u64,
+    /// What may gather in memory, and in the journal, before it is settled.
+    pub checkpoint_bytes: u64,
+    /// What the journal and the settled state may take on disk; 0 for any.
+    pub bytes_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (segment_bytes, checkpoint_bytes) = (64 << 20, 32 << 20);
+        Self { sync: SyncMode::Disk, segment_bytes, checkpoint_bytes, bytes_max: 0 }
+    }
+}
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFailure {
+    /// The journal does not fit the settled state, or is damaged.
+    #[error(transparent)]
+    Journal(#[from] Refusal),
+    /// A group of the journal is whole and makes no sense.
+    #[error("group {0} of the journal: {1}; restore the store's folder from a backup or import an export")]
+    Group(u64, super::record::BadRecord),
+    /// The settled state cannot be read.
+    #[error("the settled state cannot be read: {0}; restore the store's folder from a backup or import an export")]
+    Settled(#[from] io::Error),
+    /// It is of a later version.
+    #[error("the store has layout {0}, and this version reads {LAYOUT}: start the version that wrote it, export, and import")]
+    Layout(u64),
+}
+
+/// Why nothing is kept at present.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusing {
+    /// There is no room.
+    #[error("the disk is full: {0}")]
+    Full(JournalError),
+    /// The disk failed.
+    #[error("the disk failed: {0}")]
+    Failed(JournalError),
+    /// The operator's bound.
+    #[error("the store takes {bytes} bytes, and may take {max} (store.bytes_max)")]
+    Bound {
+        /// What it takes.
+        bytes: u64,
+        /// What it may.
+        max: u64,
+    },
+}
+
+/// What a checkpoint is to settle.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    delta: Arc<Delta>,
+    position: Position,
+}
+
+impl Checkpoint {
+    /// Does it. On the thread that owns the settled state.
+    ///
+    /// # Errors
+    /// Those of [`Settled::apply`]: for want of space it may be tried again, otherwise the settled state is given up.
+    pub fn run(&self, settled: &mut dyn Settled) -> io::Result<()> {
+        settle(settled, &self.delta, self.position.0)
+    }
+}
+
+/// One store for all cores: its journal and what that holds beyond the settled state.
+#[derive(Debug)]
+pub struct Store<D: Disk> {
+    journal: Journal<D>,
+    options: Options,
+    seed: HashSeed,
+    active: Delta,
+    frozen: Option<Checkpoint>,
+    /// A checkpoint found no room and is to be tried again.
+    unsettled: bool,
+    /// All sessions that there are.
+    known: Set<SessionId>,
+    /// What is not committed.
+    waiting: Vec<(ShardId, Batch)>,
+    group: Group,
+    /// Bytes that went to the journal since the last checkpoint began.
+    since_checkpoint: u64,
+    /// What the settled state takes on disk, as it was last measured.
+    settled_bytes: u64,
+}
+
+impl<D: Disk> Store<D> {
+    /// Opens the store that a settled state and a journal make, or a new one where both are empty. `random` becomes the new
+    /// one's identity.
+    ///
+    /// # Errors
+    /// See [`OpenFailure`]. Nothing was changed.
+    pub fn open(
+        disk: D,
+        settled: &mut dyn Settled,
+        options: Options,
+        seed: HashSeed,
+        random: u128,
+    ) -> Result<Self, OpenFailure> {
+        let store_id = identify(settled, random)?;
+        let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
+        let mut known = seed.set();
+        each(settled, Tree::Sessions, &[], &mut |key, _| {
+            let (id, _) = split_key(key).map_err(damaged)?;
+            known.insert(SessionId(id));
+            Ok(true)
+        })?;
+        let mut active = Delta::new(seed);
+        let mut recovery = recover(disk, journal, Position(settled.position()))?;
+        let mut since_checkpoint = 0;
+        while let Some(group) = recovery.next()? {
+            since_checkpoint += group.payload.len() as u64;
+            if group.payload.is_empty() {
+                continue;
+            }
+            let batch = decode(group.payload).map_err(|bad| OpenFailure::Group(group.position.0, bad))?;
+            active.apply(batch, &mut known);
+        }
+        let (journal, _) = recovery.finish()?;
+        active.now = active.now.max(Now(meta(settled, ALIVE_KEY)?.unwrap_or(0)));
+        active.next_session = active.next_session.max(meta(settled, NEXT_SESSION_KEY)?.unwrap_or(0));
+        Ok(Self {
+            journal,
+            options,
+            seed,
+            active,
+            frozen: None,
+            unsettled: false,
+            known,
+            waiting: Vec::new(),
+            group: Group::default(),
+            since_checkpoint,
+            settled_bytes: settled.bytes_on_disk()?,
+        })
+    }
+
+    /// The lowest number that no session ever had.
+    pub fn next_session(&self) -> u64 {
+        self.active.next_session
+    }
+
+    /// When the broker was last known to run, by its own clock.
+    pub fn alive(&self) -> Now {
+        self.active.now
+    }
+
+    /// Hands over all that was kept, sessions first. To be called once, after opening.
+    ///
+    /// # Errors
+    /// When the settled state cannot be read.
+    pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+        each(settled, Tree::Sessions, &[], &mut |key, value| {
+            let id = SessionId(split_key(key).map_err(damaged)?.0);
+            let record = SessionRecord::decode(id, value).map_err(damaged)?;
+            self.restore_session(settled, id, Some(record), take)?;
+            Ok(true)
+        })?;
+        let mut fresh: Vec<_> = self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
+        fresh.sort_unstable_by_key(|(id, _)| **id);
+        for (&id, _) in fresh {
+            if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
+                self.restore_session(settled, id, None, take)?;
+            }
+        }
+        each(settled, Tree::Retained, &[], &mut |key, value| {
+            let topic = std::str::from_utf8(key).map_err(|_| damaged(super::record::BadRecord("a topic")))?;
+            if !self.active.retained.contains_key(topic) {
+                take(Restored::Retained(retained_of(value).map_err(damaged)?));
+            }
+            Ok(true)
+        })?;
+        let retained = self.active.retained.values().flatten();
+        retained.for_each(|message| take(Restored::Retained((**message).clone())));
+        Ok(())
+    }
+
+    fn restore_session(
+        &self,
+        settled: &dyn Settled,
+        id: SessionId,
+        record: Option<SessionRecord>,
+        take: &mut dyn FnMut(Restored),
+    ) -> io::Result<()> {
+        let changes = self.active.sessions.get(&id);
+        if changes.is_some_and(|changes| changes.ended) {
+            return Ok(());
+        }
+        let fresh = || changes.and_then(|c| c.session.as_ref()).map(|s| SessionRecord::new((**s).clone()));
+        let Some(mut record) = record.or_else(fresh) else { return Ok(()) };
+        let mut subscriptions = BTreeMap::new();
+        each(settled, Tree::Subscriptions, &number_key(id.0), &mut |key, value| {
+            let (owner, filter) = split_key(key).map_err(damaged)?;
+            if owner != id.0 {
+                return Ok(false);
+            }
+            let filter = std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
+            subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
+            Ok(true)
+        })?;
+        if let Some(changes) = changes {
+            merge(&mut record, changes);
+            for (filter, value) in &changes.subscriptions {
+                match value {
+                    Some(subscription) => subscriptions.insert(filter.clone(), *subscription),
+                    None => subscriptions.remove(filter),
+                };
+            }
+        }
+        let SessionRecord { session: stored, received, inbound, backlog, .. } = record;
+        let (alive, subscriptions) = (self.active.now, subscriptions.into_iter().collect());
+        let restored = RestoredSession { stored, alive, subscriptions, inbound, received, backlog };
+        take(Restored::Session(Box::new(restored)));
+        Ok(())
+    }
+
+    /// Takes what a core wants kept; it is after the next [`Store::commit`] that succeeds.
+    pub fn submit(&mut self, core: ShardId, batch: Batch) {
+        self.waiting.push((core, batch));
+    }
+
+    /// Whether something waits to be committed.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Keeps all that was submitted, in one step, and says so of each core's last request. When it fails, everything waits as
+    /// before, and the next call tries again.
+    ///
+    /// # Errors
+    /// Why nothing is kept.
+    pub fn commit(&mut self, kept: &mut dyn FnMut(ShardId, u64)) -> Result<(), Refusing> {
+        let now = self.waiting.iter().map(|(_, batch)| batch.now).max();
+        let Some(now) = now else { return Ok(()) };
+        self.group.begin(now);
+        self.waiting.iter().for_each(|(_, batch)| self.group.add(batch));
+        if !self.group.is_empty() {
+            self.write()?;
+        }
+        for (core, batch) in self.waiting.drain(..) {
+            let until = batch.until;
+            self.active.apply(batch, &mut self.known);
+            kept(core, until);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Refusing> {
+        let refusing = |error| match error {
+            JournalError::Full { .. } => Refusing::Full(error),
+            error => Refusing::Failed(error),
+        };
+        let bytes = self.bytes_on_disk();
+        if self.options.bytes_max > 0 && bytes > self.options.bytes_max {
+            return Err(Refusing::Bound { bytes, max: self.options.bytes_max });
+        }
+        if self.journal.is_poisoned() {
+            self.journal.reopen_after_failure().map_err(refusing)?;
+        }
+        self.journal.append(self.group.bytes()).map_err(refusing)?;
+        self.journal.commit().map_err(refusing)?;
+        self.since_checkpoint += self.group.bytes().len() as u64;
+        Ok(())
+    }
+
+    /// Notes that the broker runs, so that a session whose connection a crash ends is away since then. Nothing waits for it to
+    /// be durable.
+    pub fn heartbeat(&mut self, now: Now) {
+        if self.known.is_empty() || self.journal.is_poisoned() || now <= self.active.now {
+            return;
+        }
+        self.active.now = now;
+        self.group.begin(now);
+        // Without room there are other worries.
+        let _ = self.journal.append(self.group.bytes());
+    }
+
+    /// Makes sure that the end of the journal can be told from a damaged one. For when the broker stops.
+    pub fn close(&mut self) {
+        let _ = self.journal.append(&[]).and_then(|_| self.journal.sync());
+    }
+
+    /// What the journal and the settled state take on disk.
+    pub fn bytes_on_disk(&self) -> u64 {
+        self.journal.bytes_on_disk() + self.settled_bytes
+    }
+
+    /// Whether so much has gathered that it is time for a checkpoint.
+    pub fn checkpoint_due(&self) -> bool {
+        let bound = self.options.checkpoint_bytes;
+        self.frozen.is_none() && (self.active.bytes() >= bound || self.since_checkpoint >= 2 * bound)
+    }
+
+    /// Whether so much has gathered while a checkpoint runs that nothing more should be taken in before it is done.
+    pub fn is_swamped(&self) -> bool {
+        self.frozen.is_some() && self.active.bytes() >= 2 * self.options.checkpoint_bytes
+    }
+
+    /// Begins a checkpoint, unless one is running or there is nothing to settle; or the one that found no room, again.
+    pub fn begin_checkpoint(&mut self) -> Option<Checkpoint> {
+        if std::mem::take(&mut self.unsettled) {
+            return self.frozen.clone();
+        }
+        if self.frozen.is_some() || self.active.is_empty() && self.since_checkpoint == 0 {
+            return None;
+        }
+        let mut next = Delta::new(self.seed);
+        (next.now, next.next_session) = (self.active.now, self.active.next_session);
+        let delta = Arc::new(std::mem::replace(&mut self.active, next));
+        self.since_checkpoint = 0;
+        self.frozen = Some(Checkpoint { delta, position: self.journal.committed() });
+        self.frozen.clone()
+    }
+
+    /// The checkpoint is done, and the settled state takes so many bytes; or it found no room.
+    ///
+    /// # Errors
+    /// When segments that are free cannot be given back.
+    pub fn finish_checkpoint(&mut self, settled_bytes: Option<u64>) -> io::Result<()> {
+        let Some(bytes) = settled_bytes else {
+            self.unsettled = true;
+            return Ok(());
+        };
+        self.settled_bytes = bytes;
+        match self.frozen.take() {
+            Some(checkpoint) => self.journal.free_before(checkpoint.position),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a checkpoint found no room and waits to be tried again.
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
+    /// Looks for messages of a session. The rest of it is for the thread that owns the settled state.
+    pub fn fetch(&self, fetch: Fetch) -> PageRead {
+        let mut read = PageRead::new(fetch);
+        if !self.known.contains(&fetch.session) {
+            read.gone = true;
+            return read;
+        }
+        let frozen = self.frozen.as_ref().map(|checkpoint| &*checkpoint.delta);
+        for delta in frozen.into_iter().chain([&self.active]) {
+            delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, &mut read.memory);
+            if let Some(changes) = delta.sessions.get(&fetch.session) {
+                read.needless.extend(changes.done.range(fetch.from..));
+                read.needless.extend(changes.received.range(fetch.from..));
+            }
+        }
+        read
+    }
+
+    /// How many messages, sessions' changes included, are in memory.
+    pub fn bytes_in_memory(&self) -> u64 {
+        self.active.bytes() + self.frozen.as_ref().map_or(0, |checkpoint| checkpoint.delta.bytes())
+    }
+}
+
+/// Which journal goes with the settled state; a new state gets a number of its own.
+fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure> {
+    match meta(settled, LAYOUT_KEY)? {
+        Some(LAYOUT) => {
+            let id = settled.get(Tree::Meta, STORE_ID_KEY)?;
+            let id = id.and_then(|id| <[u8; 16]>::try_from(&id[..]).ok());
+            let missing = || damaged(super::record::BadRecord("no store id"));
+            Ok(u128::from_be_bytes(id.ok_or_else(missing)?))
+        }
+        Some(other) => Err(OpenFailure::Layout(other)),
+        None => {
+            let put = |key: &'static [u8], value: &[u8]| Change {
+                tree: Tree::Meta,
+                key: Bytes::from_static(key),
+                value: Some(Bytes::copy_from_slice(value)),
+            };
+            let changes = [put(LAYOUT_KEY, &number_key(LAYOUT)), put(STORE_ID_KEY, &random.to_be_bytes())];
+            settled.apply(&mut changes.into_iter(), settled.position())?;
+            Ok(random)
+        }
+    }
+}
+
+fn meta(settled: &dyn Settled, key: &[u8]) -> io::Result<Option<u64>> {
+    settled.get(Tree::Meta, key)?.map(|value| number_of(&value).map_err(damaged)).transpose()
+}
+
+/// Hands over the entries of a tree from a key on, until `see` has had enough.
+fn each(
+    settled: &dyn Settled,
+    tree: Tree,
+    from: &[u8],
+    see: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>,
+) -> io::Result<()> {
+    let mut from = from.to_vec();
+    loop {
+        let entries = settled.scan(tree, &from, CHUNK)?;
+        let Some((last, _)) = entries.last() else { return Ok(()) };
+        from = after(last);
+        for (key, value) in &entries {
+            if !see(key, value)? {
+                return Ok(());
+            }
+        }
+    }
+}

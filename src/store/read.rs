@@ -1,0 +1,142 @@
+//! Messages come back: from pages of the settled state, and from what is not settled yet.
+
+use super::layout::{Content, SessionRecord, bodies, entries, number_key, page_key, split_key};
+use super::record::BadRecord;
+use super::settle::damaged;
+use super::settled::{Settled, Tree, after};
+use crate::engine::{Fetch, Fetched, Recipient};
+use crate::types::{Message, SessionId};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+/// Pages read at a time.
+const PAGES_READ: usize = 4;
+/// Pages of shared messages that are kept, since many who were sent the same come back together.
+const PAGES_KEPT: usize = 64;
+
+/// A request for messages, with what memory has of them.
+#[derive(Debug)]
+pub struct PageRead {
+    fetch: Fetch,
+    /// The lowest that are not settled, or were not when this was put together.
+    pub(super) memory: Vec<(Recipient, Arc<Message>)>,
+    /// Messages in pages that the session is not owed any more.
+    pub(super) needless: BTreeSet<u64>,
+    /// The session is no more.
+    pub(super) gone: bool,
+}
+
+/// What makes reading in order cheap.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// By session: the number to go on from, and the page that it is in.
+    places: HashMap<SessionId, (u64, u64)>,
+    kept: VecDeque<(u64, Arc<[Arc<Message>]>)>,
+}
+
+impl PageRead {
+    pub(super) fn new(fetch: Fetch) -> Self {
+        Self { fetch, memory: Vec::new(), needless: BTreeSet::new(), gone: false }
+    }
+
+    /// Reads what is settled, and puts both together. On the thread that owns the settled state.
+    ///
+    /// # Errors
+    /// When that cannot be read, or is damaged.
+    pub fn run(mut self, settled: &dyn Settled, reading: &mut Reading) -> io::Result<Fetched> {
+        let Fetch { key, session, messages_max, bytes_max, .. } = self.fetch;
+        let mut messages = Vec::new();
+        if !self.gone {
+            self.settled(settled, reading, &mut messages)?;
+        }
+        // What was settled meanwhile is in both.
+        messages.append(&mut self.memory);
+        messages.sort_by_key(|(recipient, _)| recipient.seq);
+        messages.dedup_by_key(|(recipient, _)| recipient.seq);
+        messages.truncate(messages_max as usize);
+        let (mut bytes, mut count) = (0, 0);
+        for (_, message) in &messages {
+            if bytes >= bytes_max {
+                break;
+            }
+            bytes += message.size() as u64;
+            count += 1;
+        }
+        messages.truncate(count);
+        Ok(Fetched { key, session, messages })
+    }
+
+    fn settled(
+        &mut self,
+        settled: &dyn Settled,
+        reading: &mut Reading,
+        into: &mut Vec<(Recipient, Arc<Message>)>,
+    ) -> io::Result<()> {
+        let Fetch { session, from, messages_max, bytes_max, .. } = self.fetch;
+        let own = number_key(session.0);
+        let Some(record) = settled.get(Tree::Sessions, &own)? else { return Ok(()) };
+        let record = SessionRecord::decode(session, &record).map_err(damaged)?;
+        let (mut bytes, mut place) = (0, None);
+        let first = reading.places.remove(&session).filter(|(next, _)| *next == from).map_or(0, |(_, page)| page);
+        let mut at = page_key(session, first).to_vec();
+        'pages: loop {
+            let pages = settled.scan(Tree::Queues, &at, PAGES_READ)?;
+            let Some((last, _)) = pages.last() else { break };
+            at = after(last);
+            for (key, page) in &pages {
+                if !key.starts_with(&own) {
+                    break 'pages;
+                }
+                let (page_first, _) = split_key(&key[own.len()..]).map_err(damaged)?;
+                for (recipient, content) in entries(session, page).map_err(damaged)? {
+                    let seq = recipient.seq;
+                    let needless = seq < from
+                        || self.needless.contains(&seq)
+                        || record.done.binary_search(&seq).is_ok()
+                        || record.received.binary_search(&seq).is_ok();
+                    if needless {
+                        continue;
+                    }
+                    if into.len() >= messages_max as usize || bytes >= bytes_max {
+                        break 'pages;
+                    }
+                    let message = reading.content(settled, content)?;
+                    bytes += message.size() as u64;
+                    place = Some((seq + 1, page_first));
+                    into.push((recipient, message));
+                }
+            }
+        }
+        if let Some(place) = place {
+            reading.places.insert(session, place);
+        }
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn content(&mut self, settled: &dyn Settled, content: Content) -> io::Result<Arc<Message>> {
+        let (page, at) = match content {
+            Content::Here(message) => return Ok(message),
+            Content::Shared { page, at } => (page, at as usize),
+        };
+        let missing = || damaged(BadRecord("a reference to a message that is not there"));
+        if let Some((_, kept)) = self.kept.iter().find(|(known, _)| *known == page) {
+            return kept.get(at).cloned().ok_or_else(missing);
+        }
+        let value = settled.get(Tree::Bodies, &number_key(page))?.ok_or_else(missing)?;
+        let all: Arc<[_]> = bodies(&value).map_err(damaged)?.into();
+        let message = all.get(at).cloned().ok_or_else(missing)?;
+        self.kept.push_back((page, all));
+        if self.kept.len() > PAGES_KEPT {
+            self.kept.pop_front();
+        }
+        Ok(message)
+    }
+
+    /// Forgets where a session was read, which ended.
+    pub fn forget(&mut self, session: SessionId) {
+        self.places.remove(&session);
+    }
+}

@@ -1,0 +1,296 @@
+//! A checkpoint: what has changed since the last one becomes part of the settled state, in one step.
+
+use super::delta::{Body, Changes, Delta};
+use super::layout::{
+    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, entries, number_key,
+    number_of, page_key, retained, split_key, subscription, subscription_key,
+};
+use super::record::BadRecord;
+use super::settled::{Change, Entry, Settled, Tree, after};
+use crate::types::SessionId;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// Pages of sessions that have ended, swept per checkpoint: one with a large queue does not hold up the others.
+const SWEPT_PAGES: usize = 4_096;
+/// Pages read at a time.
+const PAGES_READ: usize = 16;
+
+/// Makes the changes lasting, with the journal's position.
+///
+/// # Errors
+/// Those of [`Settled::apply`], and damage to what is there.
+pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) -> io::Result<()> {
+    let mut settling = Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared: Shared::default() };
+    let next_body = settling.number(NEXT_BODY_KEY)?.unwrap_or(0);
+    settling.shared.page = next_body;
+    let mut sessions: Vec<_> = delta.sessions.iter().collect();
+    sessions.sort_unstable_by_key(|(id, _)| **id);
+    for (&id, changes) in sessions {
+        settling.session(id, changes)?;
+    }
+    settling.finish_shared();
+    settling.sweep_graves()?;
+    settling.give_back()?;
+    for (topic, message) in &delta.retained {
+        let value = message.as_ref().map(|message| retained(message).into());
+        settling.put(Tree::Retained, Bytes::copy_from_slice(topic.as_bytes()), value);
+    }
+    let next_session = settling.number(NEXT_SESSION_KEY)?.unwrap_or(0).max(delta.next_session);
+    let page = settling.shared.page;
+    for (key, number) in [(NEXT_BODY_KEY, page), (NEXT_SESSION_KEY, next_session), (ALIVE_KEY, delta.now.0)] {
+        let value = Bytes::copy_from_slice(&number_key(number));
+        settling.put(Tree::Meta, Bytes::from_static(key), Some(value));
+    }
+    let Settling { settled, changes, .. } = settling;
+    settled.apply(&mut changes.into_iter(), position)
+}
+
+/// What a checkpoint is to change.
+struct Settling<'a> {
+    settled: &'a mut dyn Settled,
+    changes: Vec<Change>,
+    /// By page of bodies: how many references there are more, or fewer.
+    refs: BTreeMap<u64, i64>,
+    shared: Shared,
+}
+
+/// Messages for several that this checkpoint writes.
+#[derive(Default)]
+struct Shared {
+    /// The page that is being filled.
+    page: u64,
+    writer: PageWriter,
+    /// By message: where it is.
+    placed: std::collections::HashMap<usize, (u64, u32)>,
+}
+
+impl Settling<'_> {
+    fn put(&mut self, tree: Tree, key: Bytes, value: Option<Bytes>) {
+        self.changes.push(Change { tree, key, value });
+    }
+
+    fn number(&self, key: &[u8]) -> io::Result<Option<u64>> {
+        let value = self.settled.get(Tree::Meta, key)?;
+        value.map(|value| number_of(&value).map_err(damaged)).transpose()
+    }
+
+    fn session(&mut self, id: SessionId, changes: &Changes) -> io::Result<()> {
+        let key = Bytes::copy_from_slice(&number_key(id.0));
+        let before = match self.settled.get(Tree::Sessions, &key)? {
+            Some(value) => Some(SessionRecord::decode(id, &value).map_err(damaged)?),
+            None => None,
+        };
+        if changes.ended {
+            return if before.is_some() { self.bury(id, key) } else { Ok(()) };
+        }
+        let mut record = match (before, &changes.session) {
+            (Some(record), None) => record,
+            (Some(record), Some(session)) => SessionRecord { session: (**session).clone(), ..record },
+            (None, Some(session)) => SessionRecord::new((**session).clone()),
+            (None, None) => return Err(damaged(BadRecord("a session without its record"))),
+        };
+        merge(&mut record, changes);
+        self.drop_pages(id, &mut record)?;
+        self.pages(id, changes);
+        for (filter, value) in &changes.subscriptions {
+            let value = value.as_ref().map(|value| subscription(value).into());
+            self.put(Tree::Subscriptions, subscription_key(id, filter).into(), value);
+        }
+        self.put(Tree::Sessions, key, Some(record.encode().into()));
+        Ok(())
+    }
+
+    /// Writes what a session is newly owed.
+    fn pages(&mut self, id: SessionId, changes: &Changes) {
+        let (mut writer, mut first) = (PageWriter::default(), 0);
+        for slot in &changes.slots {
+            let Some(body) = &slot.body else { continue };
+            if writer.is_empty() {
+                first = slot.recipient.seq;
+            }
+            let content = self.content(body);
+            writer.entry(&slot.recipient, &content);
+            if writer.is_full() {
+                self.put(Tree::Queues, Bytes::copy_from_slice(&page_key(id, first)), Some(writer.finish()));
+            }
+        }
+        if !writer.is_empty() {
+            self.put(Tree::Queues, Bytes::copy_from_slice(&page_key(id, first)), Some(writer.finish()));
+        }
+    }
+
+    /// Where a message's content goes: with the only one who is owed it, or to a place of its own.
+    fn content(&mut self, body: &Arc<Body>) -> Content {
+        if body.left() <= 1 {
+            return Content::Here(Arc::clone(&body.message));
+        }
+        let place = Arc::as_ptr(body).addr();
+        let (page, at) = match self.shared.placed.get(&place) {
+            Some(&known) => known,
+            None => {
+                let at = self.shared.writer.body(&body.message);
+                let fresh = (self.shared.page, at);
+                self.shared.placed.insert(place, fresh);
+                if self.shared.writer.is_full() {
+                    self.finish_shared();
+                }
+                fresh
+            }
+        };
+        *self.refs.entry(page).or_default() += 1;
+        Content::Shared { page, at }
+    }
+
+    fn finish_shared(&mut self) {
+        if !self.shared.writer.is_empty() {
+            let (key, page) = (number_key(self.shared.page), self.shared.writer.finish());
+            self.put(Tree::Bodies, Bytes::copy_from_slice(&key), Some(page));
+            self.shared.page += 1;
+        }
+    }
+
+    /// Takes out pages of which a session is owed nothing any more, from the first on.
+    fn drop_pages(&mut self, id: SessionId, record: &mut SessionRecord) -> io::Result<()> {
+        if record.done.is_empty() && record.received.is_empty() {
+            return Ok(());
+        }
+        let needless = |seq: &u64| record.done.binary_search(seq).is_ok() || record.received.binary_search(seq).is_ok();
+        let (mut from, mut kept_from) = (page_key(id, 0).to_vec(), None);
+        let mut gone = Vec::new();
+        'pages: loop {
+            let pages = self.pages_of(id, &from)?;
+            let Some((last, _)) = pages.last() else { break };
+            from = after(last);
+            for (key, page) in pages {
+                let entries = entries(id, &page).map_err(damaged)?;
+                if !entries.iter().all(|(recipient, _)| needless(&recipient.seq)) {
+                    kept_from = entries.first().map(|(recipient, _)| recipient.seq);
+                    break 'pages;
+                }
+                gone.push((key, entries));
+            }
+        }
+        for (key, entries) in gone {
+            self.drop_page(key, &entries);
+        }
+        // What is not in a page any more needs no mark.
+        record.done.retain(|&seq| kept_from.is_some_and(|first| seq >= first));
+        Ok(())
+    }
+
+    fn drop_page(&mut self, key: Bytes, entries: &[(crate::engine::Recipient, Content)]) {
+        for (_, content) in entries {
+            if let Content::Shared { page, .. } = content {
+                *self.refs.entry(*page).or_default() -= 1;
+            }
+        }
+        self.put(Tree::Queues, key, None);
+    }
+
+    fn pages_of(&self, id: SessionId, from: &[u8]) -> io::Result<Vec<Entry>> {
+        let mut pages = self.settled.scan(Tree::Queues, from, PAGES_READ)?;
+        let own = number_key(id.0);
+        pages.truncate(pages.iter().take_while(|(key, _)| key.starts_with(&own)).count());
+        Ok(pages)
+    }
+
+    /// A session that ended: what is small goes at once, its pages bit by bit.
+    fn bury(&mut self, id: SessionId, key: Bytes) -> io::Result<()> {
+        self.put(Tree::Sessions, key.clone(), None);
+        let mut from = key.to_vec();
+        loop {
+            let subscriptions = self.settled.scan(Tree::Subscriptions, &from, PAGES_READ)?;
+            let Some((last, _)) = subscriptions.last() else { break };
+            from = after(last);
+            let all = subscriptions.len();
+            let own: Vec<_> = subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
+            let more = own.len() == all;
+            own.into_iter().for_each(|(key, _)| self.put(Tree::Subscriptions, key, None));
+            if !more {
+                break;
+            }
+        }
+        self.put(Tree::Meta, [GRAVE, &number_key(id.0)].concat().into(), Some(Bytes::new()));
+        Ok(())
+    }
+
+    fn sweep_graves(&mut self) -> io::Result<()> {
+        let buried_now = |change: &Change| change.tree == Tree::Meta && change.key.starts_with(GRAVE);
+        let mut graves: Vec<Bytes> =
+            self.changes.iter().filter(|change| buried_now(change)).map(|change| change.key.clone()).collect();
+        let known = self.settled.scan(Tree::Meta, GRAVE, PAGES_READ)?;
+        graves.extend(known.into_iter().map(|(key, _)| key).filter(|key| key.starts_with(GRAVE)));
+        let mut left = SWEPT_PAGES;
+        for grave in graves {
+            let (id, _) = split_key(&grave[GRAVE.len()..]).map_err(damaged)?;
+            let id = SessionId(id);
+            let mut from = page_key(id, 0).to_vec();
+            while left > 0 {
+                let pages = self.pages_of(id, &from)?;
+                let Some((last, _)) = pages.last() else { break };
+                from = after(last);
+                left = left.saturating_sub(pages.len());
+                for (key, page) in pages {
+                    let entries = entries(id, &page).map_err(damaged)?;
+                    self.drop_page(key, &entries);
+                }
+            }
+            if left == 0 {
+                return Ok(());
+            }
+            self.put(Tree::Meta, grave, None);
+        }
+        Ok(())
+    }
+
+    /// Counts references anew, and takes out pages of bodies that nothing refers to any more.
+    fn give_back(&mut self) -> io::Result<()> {
+        for (page, change) in std::mem::take(&mut self.refs) {
+            let key = Bytes::copy_from_slice(&number_key(page));
+            let before = match self.settled.get(Tree::Refs, &key)? {
+                Some(value) => number_of(&value).map_err(damaged)?,
+                None => 0,
+            };
+            let refs = before.checked_add_signed(change).ok_or(damaged(BadRecord("references to nothing")))?;
+            if refs == 0 {
+                self.put(Tree::Bodies, key.clone(), None);
+                self.put(Tree::Refs, key, None);
+            } else {
+                self.put(Tree::Refs, key, Some(Bytes::copy_from_slice(&number_key(refs))));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes what has changed into a session's record.
+pub(super) fn merge(record: &mut SessionRecord, changes: &Changes) {
+    if let Some(session) = &changes.session {
+        record.session = (**session).clone();
+    }
+    record.session.next_seq = record.session.next_seq.max(changes.next_seq);
+    record.done.extend(&changes.done);
+    record.done.sort_unstable();
+    record.done.dedup();
+    let newly = changes.slots.iter().filter(|slot| slot.received).map(|slot| slot.recipient.seq);
+    record.received.extend(changes.received.iter().copied().chain(newly));
+    record.received.sort_unstable();
+    record.received.dedup();
+    record.received.retain(|seq| !changes.done.contains(seq));
+    for (&id, &used) in &changes.inbound {
+        record.inbound.retain(|&known| known != id);
+        if used {
+            record.inbound.push(id);
+        }
+    }
+    record.backlog.messages = record.backlog.messages.saturating_add_signed(changes.messages);
+    record.backlog.bytes = record.backlog.bytes.saturating_add_signed(changes.bytes);
+}
+
+/// What is there is not what should be.
+pub(super) fn damaged(bad: BadRecord) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, bad)
+}
