@@ -15,6 +15,7 @@
 //! 6  config            what the operator wants, from TOML
 //! 5  shard             one glommio executor per core: epoll set, connections, flush, accept, hand-over
 //! 4  mesh              links between cores      transport  sockets and outputs      metrics  $SYS
+//!    store             what outlives the process
 //! 3  engine            one core's whole state: publish, fan-out, subscribe, retain, take-over, timers
 //! 2  session           one client: windows, queue, acknowledgements, will, deadlines
 //! 1  codec  topic  sasl bytes, topics, and who a client proves to be
@@ -59,6 +60,7 @@ pub mod engine;
 
 pub mod mesh;
 pub mod metrics;
+pub mod store;
 pub mod transport;
 
 pub mod shard;

@@ -1,0 +1,224 @@
+//! A store as lines of text, to be carried to another database or version, and looking through a store.
+//!
+//! A dump is ASCII, a line for each entry, trees in the order of [`Tree::ALL`] and keys in theirs:
+//!
+//! ```text
+//! pantala store 1 POSITION #CRC
+//! TREE KEY VALUE #CRC
+//! end ENTRIES #CRC
+//! ```
+//!
+//! Keys and values are base64 with padding; `=` alone is an empty one. CRC is the CRC-32 (IEEE), in eight hexadecimal
+//! digits, of everything from the dump's first byte up to the space before `#`: no line can be lost, doubled or moved.
+
+use std::io::{self, BufRead, Write};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use crc32fast::Hasher;
+
+use super::settled::{Change, Settled, Tree, after};
+
+/// Entries that are in memory at a time.
+const CHUNK: usize = 256;
+/// The longest line that is read: a message of MQTT's largest size and its key, in base64.
+const LINE_BYTES_MAX: u64 = 512 << 20;
+const FIRST: &str = "pantala store 1";
+const EMPTY: &str = "=";
+
+/// What is wrong with a dump.
+#[derive(Debug, thiserror::Error)]
+pub enum Damaged {
+    /// The world's.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A line is not what was written there.
+    #[error("line {0}: damaged, or not an export of this version")]
+    Line(u64),
+    /// The end is missing.
+    #[error("line {0}: the export ends too early")]
+    Short(u64),
+    /// There is something in the store already.
+    #[error("an import needs an empty store")]
+    NotEmpty,
+}
+
+/// What is in a tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeStats {
+    /// Keys with their values.
+    pub entries: u64,
+    /// Of all keys.
+    pub key_bytes: u64,
+    /// Of all values.
+    pub value_bytes: u64,
+}
+
+/// What is in a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// By tree, in the order of [`Tree::ALL`].
+    pub trees: [TreeStats; Tree::ALL.len()],
+    /// How far in the journal it is.
+    pub position: u64,
+    /// What all that takes.
+    pub bytes_on_disk: u64,
+}
+
+/// Hands every entry of a tree to `see`, in bounded memory.
+fn each(
+    store: &dyn Settled,
+    tree: Tree,
+    mut see: impl FnMut(&[u8], &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut from = Vec::new();
+    loop {
+        let entries = store.scan(tree, &from, CHUNK)?;
+        for (key, value) in &entries {
+            if key[..] < from[..] {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "keys are out of order"));
+            }
+            see(key, value)?;
+            from = after(key);
+        }
+        if entries.len() < CHUNK {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads everything and counts it.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn stats(store: &dyn Settled) -> io::Result<Stats> {
+    let mut stats =
+        Stats { position: store.position(), bytes_on_disk: store.bytes_on_disk()?, ..Stats::default() };
+    for tree in Tree::ALL {
+        let counted = &mut stats.trees[tree.index()];
+        each(store, tree, |key, value| {
+            counted.entries += 1;
+            counted.key_bytes += key.len() as u64;
+            counted.value_bytes += value.len() as u64;
+            Ok(())
+        })?;
+    }
+    Ok(stats)
+}
+
+/// Reads everything, in order, and finds each entry again by its key.
+///
+/// # Errors
+/// When something cannot be read, is out of order or is not found.
+pub fn verify(store: &dyn Settled) -> io::Result<()> {
+    for tree in Tree::ALL {
+        each(store, tree, |key, value| {
+            let found = store.get(tree, key)?;
+            let same = found.is_some_and(|found| found[..] == *value);
+            let why = || io::Error::new(io::ErrorKind::InvalidData, "a key is not where it should be");
+            same.then_some(()).ok_or_else(why)
+        })?;
+    }
+    Ok(())
+}
+
+/// Writes the whole store out.
+///
+/// # Errors
+/// When something cannot be read or written.
+pub fn export(store: &dyn Settled, to: &mut dyn Write) -> io::Result<()> {
+    let (mut sum, mut entries) = (Hasher::new(), 0_u64);
+    let mut line = |to: &mut dyn Write, text: &str| {
+        sum.update(text.as_bytes());
+        let end = format!(" #{:08x}\n", sum.clone().finalize());
+        sum.update(end.as_bytes());
+        to.write_all(text.as_bytes()).and_then(|()| to.write_all(end.as_bytes()))
+    };
+    line(to, &format!("{FIRST} {}", store.position()))?;
+    for tree in Tree::ALL {
+        each(store, tree, |key, value| {
+            entries += 1;
+            line(to, &format!("{} {} {}", tree.name(), encode(key), encode(value)))
+        })?;
+    }
+    line(to, &format!("end {entries}"))?;
+    to.flush()
+}
+
+/// Fills an empty store from an export and gives it the export's position with the last entry. A store whose import failed
+/// is at position 0 and is to be thrown away.
+///
+/// # Errors
+/// See [`Damaged`].
+pub fn import(store: &mut dyn Settled, from: &mut dyn BufRead) -> Result<(), Damaged> {
+    for tree in Tree::ALL {
+        if store.position() != 0 || !store.scan(tree, &[], 1)?.is_empty() {
+            return Err(Damaged::NotEmpty);
+        }
+    }
+    let mut lines = Lines { from, sum: Hasher::new(), number: 0 };
+    let bad = Damaged::Line;
+    let first = lines.next()?;
+    let position =
+        first.strip_prefix(FIRST).and_then(|rest| rest.trim_start().parse().ok()).ok_or_else(|| bad(1))?;
+    let (mut chunk, mut entries) = (Vec::new(), 0_u64);
+    loop {
+        let line = lines.next()?;
+        if let Some(count) = line.strip_prefix("end ") {
+            if count.parse() != Ok(entries) || !lines.from.fill_buf()?.is_empty() {
+                return Err(bad(lines.number));
+            }
+            return Ok(store.apply(&mut chunk.drain(..), position)?);
+        }
+        chunk.push(entry(&line).ok_or_else(|| bad(lines.number))?);
+        entries += 1;
+        if chunk.len() == CHUNK {
+            store.apply(&mut chunk.drain(..), 0)?;
+        }
+    }
+}
+
+fn entry(line: &str) -> Option<Change> {
+    let mut words = line.split(' ');
+    let tree = Tree::named(words.next()?)?;
+    let (key, value) = (decode(words.next()?)?, decode(words.next()?)?);
+    words.next().is_none().then_some(Change { tree, key, value: Some(value) })
+}
+
+fn encode(bytes: &[u8]) -> String {
+    if bytes.is_empty() { EMPTY.to_owned() } else { BASE64.encode(bytes) }
+}
+
+fn decode(text: &str) -> Option<Bytes> {
+    if text == EMPTY { Some(Bytes::new()) } else { BASE64.decode(text).ok().map(Bytes::from) }
+}
+
+/// A dump's lines, with their checksums checked.
+struct Lines<'a> {
+    from: &'a mut dyn BufRead,
+    sum: Hasher,
+    number: u64,
+}
+
+impl Lines<'_> {
+    fn next(&mut self) -> Result<String, Damaged> {
+        self.number += 1;
+        let mut line = Vec::new();
+        io::Read::take(&mut *self.from, LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if line.last() != Some(&b'\n') {
+            return Err(Damaged::Short(self.number));
+        }
+        let bad = || Damaged::Line(self.number);
+        let mut text = String::from_utf8(line).map_err(|_| bad())?;
+        let (said, sum) = text.rsplit_once(" #").ok_or_else(bad)?;
+        self.sum.update(said.as_bytes());
+        if sum != format!("{:08x}\n", self.sum.clone().finalize()) {
+            return Err(bad());
+        }
+        self.sum.update(&text.as_bytes()[said.len()..]);
+        let length = said.len();
+        text.truncate(length);
+        Ok(text)
+    }
+}

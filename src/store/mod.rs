@@ -1,0 +1,17 @@
+//! What outlives the process: the settled state, in named trees of keys and values.
+//!
+//! Runs on: ordinary threads of its own, never on a core, because everything here may block for as long as a disk does.
+//! A journal in front makes single changes durable; at a checkpoint their net effect is applied here in one go, together
+//! with the journal's position, so that after a crash the journal is replayed from exactly there ([`Settled::apply`]).
+//!
+//! Only `store/sled.rs` knows which database this is.
+
+mod dump;
+mod settled;
+mod sled;
+#[cfg(test)]
+mod tests;
+
+pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
+pub use self::settled::{Change, Entry, Lasting, MemorySettled, Settled, Tree};
+pub use self::sled::{OpenError, SledOptions, SledSettled};
