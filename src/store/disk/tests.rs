@@ -1,0 +1,1 @@
+//! What the journal relies on, of both disks.
