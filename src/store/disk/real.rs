@@ -155,6 +155,9 @@ impl Disk for RealDisk {
 
 /// Gives a new file its blocks, by writing them where the file system has no other way.
 fn reserve(file: &File, length: u64) -> io::Result<()> {
+    if length == 0 {
+        return Ok(());
+    }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, length),
         result => Ok(result?),
