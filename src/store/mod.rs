@@ -6,12 +6,19 @@
 //!
 //! Only `store/sled.rs` knows which database this is.
 
+mod disk;
 mod dump;
+mod journal;
 mod settled;
 mod sled;
 #[cfg(test)]
 mod tests;
 
+pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
 pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
+pub use self::journal::{
+    Cut, Group, Journal, JournalError, JournalOptions, Position, Recovery, RecoveryStats, Refusal, SyncMode,
+    recover,
+};
 pub use self::settled::{Change, Entry, Lasting, MemorySettled, Settled, Tree};
 pub use self::sled::{OpenError, SledOptions, SledSettled};
