@@ -12,8 +12,8 @@ use super::disk::Disk;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
 use super::layout::{
-    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, number_of, retained_of,
-    split_key, subscription_of,
+    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, number_of,
+    retained_of, split_key, subscription_of,
 };
 use super::read::PageRead;
 use super::settle::{damaged, merge, settle};
@@ -58,10 +58,14 @@ pub enum OpenFailure {
     #[error("group {0} of the journal: {1}; restore the store's folder from a backup or import an export")]
     Group(u64, super::record::BadRecord),
     /// The settled state cannot be read.
-    #[error("the settled state cannot be read: {0}; restore the store's folder from a backup or import an export")]
+    #[error(
+        "the settled state cannot be read: {0}; restore the store's folder from a backup or import an export"
+    )]
     Settled(#[from] io::Error),
     /// It is of a later version.
-    #[error("the store has layout {0}, and this version reads {LAYOUT}: start the version that wrote it, export, and import")]
+    #[error(
+        "the store has layout {0}, and this version reads {LAYOUT}: start the version that wrote it, export, and import"
+    )]
     Layout(u64),
 }
 
@@ -193,7 +197,8 @@ impl<D: Disk> Store<D> {
             self.restore_session(settled, id, Some(record), take)?;
             Ok(true)
         })?;
-        let mut fresh: Vec<_> = self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
+        let mut fresh: Vec<_> =
+            self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
         fresh.sort_unstable_by_key(|(id, _)| **id);
         for (&id, _) in fresh {
             if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
@@ -231,7 +236,8 @@ impl<D: Disk> Store<D> {
             if owner != id.0 {
                 return Ok(false);
             }
-            let filter = std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
+            let filter =
+                std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
             subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
             Ok(true)
         })?;
@@ -363,6 +369,11 @@ impl<D: Disk> Store<D> {
             Some(checkpoint) => self.journal.free_before(checkpoint.position),
             None => Ok(()),
         }
+    }
+
+    /// Whether a checkpoint has begun and is not finished.
+    pub fn is_settling(&self) -> bool {
+        self.frozen.is_some()
     }
 
     /// Whether a checkpoint found no room and waits to be tried again.

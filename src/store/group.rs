@@ -187,7 +187,9 @@ fn take(from: &mut Reader<'_>, all: &mut Vec<Recipient>) -> Result<PersistOp, Ba
             let (session, filter) = (from.session_id()?, from.text()?.into());
             PersistOp::Subscribe { session, filter, subscription: from.subscription()? }
         }
-        tag::UNSUBSCRIBE => PersistOp::Unsubscribe { session: from.session_id()?, filter: from.text()?.into() },
+        tag::UNSUBSCRIBE => {
+            PersistOp::Unsubscribe { session: from.session_id()?, filter: from.text()?.into() }
+        }
         tag::MESSAGE => take_message(from, all)?,
         tag::DONE => PersistOp::Done(take_place(from)?),
         tag::RECEIVED => PersistOp::Received(take_place(from)?),

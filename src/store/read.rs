@@ -78,7 +78,8 @@ impl PageRead {
         let Some(record) = settled.get(Tree::Sessions, &own)? else { return Ok(()) };
         let record = SessionRecord::decode(session, &record).map_err(damaged)?;
         let (mut bytes, mut place) = (0, None);
-        let first = reading.places.remove(&session).filter(|(next, _)| *next == from).map_or(0, |(_, page)| page);
+        let first =
+            reading.places.remove(&session).filter(|(next, _)| *next == from).map_or(0, |(_, page)| page);
         let mut at = page_key(session, first).to_vec();
         'pages: loop {
             let pages = settled.scan(Tree::Queues, &at, PAGES_READ)?;

@@ -2,8 +2,8 @@
 
 use super::delta::{Body, Changes, Delta};
 use super::layout::{
-    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, entries, number_key,
-    number_of, page_key, retained, split_key, subscription, subscription_key,
+    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, entries,
+    number_key, number_of, page_key, retained, split_key, subscription, subscription_key,
 };
 use super::record::BadRecord;
 use super::settled::{Change, Entry, Settled, Tree, after};
@@ -23,7 +23,8 @@ const PAGES_READ: usize = 16;
 /// # Errors
 /// Those of [`Settled::apply`], and damage to what is there.
 pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) -> io::Result<()> {
-    let mut settling = Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared: Shared::default() };
+    let mut settling =
+        Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared: Shared::default() };
     let next_body = settling.number(NEXT_BODY_KEY)?.unwrap_or(0);
     settling.shared.page = next_body;
     let mut sessions: Vec<_> = delta.sessions.iter().collect();
@@ -157,7 +158,8 @@ impl Settling<'_> {
         if record.done.is_empty() && record.received.is_empty() {
             return Ok(());
         }
-        let needless = |seq: &u64| record.done.binary_search(seq).is_ok() || record.received.binary_search(seq).is_ok();
+        let needless =
+            |seq: &u64| record.done.binary_search(seq).is_ok() || record.received.binary_search(seq).is_ok();
         let (mut from, mut kept_from) = (page_key(id, 0).to_vec(), None);
         let mut gone = Vec::new();
         'pages: loop {
@@ -206,7 +208,8 @@ impl Settling<'_> {
             let Some((last, _)) = subscriptions.last() else { break };
             from = after(last);
             let all = subscriptions.len();
-            let own: Vec<_> = subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
+            let own: Vec<_> =
+                subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
             let more = own.len() == all;
             own.into_iter().for_each(|(key, _)| self.put(Tree::Subscriptions, key, None));
             if !more {
@@ -219,8 +222,12 @@ impl Settling<'_> {
 
     fn sweep_graves(&mut self) -> io::Result<()> {
         let buried_now = |change: &Change| change.tree == Tree::Meta && change.key.starts_with(GRAVE);
-        let mut graves: Vec<Bytes> =
-            self.changes.iter().filter(|change| buried_now(change)).map(|change| change.key.clone()).collect();
+        let mut graves: Vec<Bytes> = self
+            .changes
+            .iter()
+            .filter(|change| buried_now(change))
+            .map(|change| change.key.clone())
+            .collect();
         let known = self.settled.scan(Tree::Meta, GRAVE, PAGES_READ)?;
         graves.extend(known.into_iter().map(|(key, _)| key).filter(|key| key.starts_with(GRAVE)));
         let mut left = SWEPT_PAGES;
@@ -254,7 +261,8 @@ impl Settling<'_> {
                 Some(value) => number_of(&value).map_err(damaged)?,
                 None => 0,
             };
-            let refs = before.checked_add_signed(change).ok_or(damaged(BadRecord("references to nothing")))?;
+            let refs =
+                before.checked_add_signed(change).ok_or(damaged(BadRecord("references to nothing")))?;
             if refs == 0 {
                 self.put(Tree::Bodies, key.clone(), None);
                 self.put(Tree::Refs, key, None);
