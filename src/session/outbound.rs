@@ -57,8 +57,8 @@ pub struct Settled {
 
 /// The window of unacknowledged messages.
 ///
-/// Invariant: `sent` is in ascending order of numbers, no two of them with one packet id, and begins with one that owes
-/// something.
+/// Invariant: `sent` is in ascending order of numbers, no two of them with one packet id, and begins and ends with one
+/// that owes something.
 /// Invariant: `in_flight` is the number of entries with `counted` set, and at most `receive_maximum`.
 #[derive(Debug, Default)]
 pub struct Outbound {
@@ -257,9 +257,9 @@ impl Outbound {
         self.in_flight -= u16::from(sent.counted);
         (sent.awaiting, sent.counted, sent.kept) = (None, false, None);
         self.owing -= 1;
-        while self.sent.front().is_some_and(|sent| sent.awaiting.is_none()) {
-            self.sent.pop_front();
-        }
+        while self.sent.pop_front_if(|sent| sent.awaiting.is_none()).is_some() {}
+        // What did not go out after all is taken again under its number.
+        while self.sent.pop_back_if(|sent| sent.awaiting.is_none()).is_some() {}
         // A client that never acknowledges one message does not make those pile up that it does.
         if self.sent.len() > 2 * self.owing + 64 {
             self.sent.retain(|sent| sent.awaiting.is_some());
@@ -446,6 +446,18 @@ mod tests {
             assert_eq!(out.acknowledged(packet_id(seq), by).map(|settled| settled.seq), Some(seq));
         }
         assert_eq!(out.len(), 2);
+    }
+
+    #[test]
+    fn what_did_not_go_out_is_taken_again() {
+        let mut out = Outbound::default();
+        out.resume(10);
+        send(&mut out, "went", QoS::AtLeastOnce);
+        let id = send(&mut out, "did not", QoS::ExactlyOnce);
+        out.cancel(id);
+        assert_eq!(send_as(&mut out, 1, "does now", QoS::ExactlyOnce), Some(id));
+        assert!(out.received(id).is_some_and(|settled| settled.kept.is_some()));
+        assert!(out.acknowledged(id, Awaiting::PubComp).is_some() && out.len() == 1);
     }
 
     #[test]
