@@ -6,19 +6,29 @@
 //!
 //! Only `store/sled.rs` knows which database this is.
 
+mod core;
+mod delta;
 mod disk;
 mod dump;
+mod group;
 mod journal;
+mod layout;
+mod read;
+mod record;
+mod settle;
 mod settled;
 mod sled;
 #[cfg(test)]
 mod tests;
 
+pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
 pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
 pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
 pub use self::journal::{
     Cut, Group, Journal, JournalError, JournalOptions, Position, Recovery, RecoveryStats, Refusal, SyncMode,
     recover,
 };
+pub use self::read::{PageRead, Reading};
+pub use self::record::BadRecord;
 pub use self::settled::{Change, Entry, Lasting, MemorySettled, Settled, Tree};
 pub use self::sled::{OpenError, SledOptions, SledSettled};
