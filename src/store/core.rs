@@ -12,11 +12,11 @@ use super::disk::Disk;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
 use super::layout::{
-    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, number_of, retained_of,
+    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, retained_of,
     split_key, subscription_of,
 };
 use super::read::PageRead;
-use super::settle::{damaged, merge, settle};
+use super::settle::{damaged, merge, number, settle};
 use super::settled::{Change, Settled, Tree, after};
 use crate::engine::{Batch, Fetch, Restored, RestoredSession};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
@@ -155,8 +155,8 @@ impl<D: Disk> Store<D> {
             active.apply(batch, &mut known);
         }
         let (journal, _) = recovery.finish()?;
-        active.now = active.now.max(Now(meta(settled, ALIVE_KEY)?.unwrap_or(0)));
-        active.next_session = active.next_session.max(meta(settled, NEXT_SESSION_KEY)?.unwrap_or(0));
+        active.now = active.now.max(Now(number(settled, ALIVE_KEY)?.unwrap_or(0)));
+        active.next_session = active.next_session.max(number(settled, NEXT_SESSION_KEY)?.unwrap_or(0));
         Ok(Self {
             journal,
             options,
@@ -378,12 +378,14 @@ impl<D: Disk> Store<D> {
             return read;
         }
         let frozen = self.frozen.as_ref().map(|checkpoint| &*checkpoint.delta);
-        for delta in frozen.into_iter().chain([&self.active]) {
-            delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, &mut read.memory);
-            if let Some(changes) = delta.sessions.get(&fetch.session) {
-                read.needless.extend(changes.done.range(fetch.from..));
-                read.needless.extend(changes.received.range(fetch.from..));
-            }
+        let deltas = || frozen.into_iter().chain([&self.active]);
+        for changes in deltas().filter_map(|delta| delta.sessions.get(&fetch.session)) {
+            read.needless.extend(changes.done.range(fetch.from..));
+            read.needless.extend(changes.received.range(fetch.from..));
+        }
+        for delta in deltas() {
+            let PageRead { needless, memory, .. } = &mut read;
+            delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, needless, memory);
         }
         read
     }
@@ -396,7 +398,7 @@ impl<D: Disk> Store<D> {
 
 /// Which journal goes with the settled state; a new state gets a number of its own.
 fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure> {
-    match meta(settled, LAYOUT_KEY)? {
+    match number(settled, LAYOUT_KEY)? {
         Some(LAYOUT) => {
             let id = settled.get(Tree::Meta, STORE_ID_KEY)?;
             let id = id.and_then(|id| <[u8; 16]>::try_from(&id[..]).ok());
@@ -415,10 +417,6 @@ fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure
             Ok(random)
         }
     }
-}
-
-fn meta(settled: &dyn Settled, key: &[u8]) -> io::Result<Option<u64>> {
-    settled.get(Tree::Meta, key)?.map(|value| number_of(&value).map_err(damaged)).transpose()
 }
 
 /// Hands over the entries of a tree from a key on, until `see` has had enough.

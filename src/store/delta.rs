@@ -282,12 +282,22 @@ impl Delta {
         }
     }
 
-    /// The messages with at least this number that a session is owed here, at most so many, in order.
-    pub(super) fn owed(&self, session: SessionId, from: u64, max: usize, into: &mut Vec<(Recipient, Arc<Message>)>) {
+    /// The messages that are here for a session, with at least this number and `needless` ones left out: at most so many, in
+    /// order.
+    pub(super) fn owed(
+        &self,
+        session: SessionId,
+        from: u64,
+        max: usize,
+        needless: &BTreeSet<u64>,
+        into: &mut Vec<(Recipient, Arc<Message>)>,
+    ) {
         let Some(changes) = self.sessions.get(&session) else { return };
         let begin = changes.slots.partition_point(|slot| slot.recipient.seq < from);
         let owed = changes.slots.range(begin..).filter_map(|slot| {
-            slot.body.as_ref().map(|body| (slot.recipient.clone(), Arc::clone(&body.message)))
+            let body = slot.body.as_ref()?;
+            let needed = !needless.contains(&slot.recipient.seq);
+            needed.then(|| (slot.recipient.clone(), Arc::clone(&body.message)))
         });
         into.extend(owed.take(max));
     }
