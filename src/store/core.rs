@@ -9,6 +9,7 @@
 
 use super::delta::Delta;
 use super::disk::Disk;
+use super::elision::Elision;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
 use super::layout::{
@@ -58,10 +59,14 @@ pub enum OpenFailure {
     #[error("group {0} of the journal: {1}; restore the store's folder from a backup or import an export")]
     Group(u64, super::record::BadRecord),
     /// The settled state cannot be read.
-    #[error("the settled state cannot be read: {0}; restore the store's folder from a backup or import an export")]
+    #[error(
+        "the settled state cannot be read: {0}; restore the store's folder from a backup or import an export"
+    )]
     Settled(#[from] io::Error),
     /// It is of a later version.
-    #[error("the store has layout {0}, and this version reads {LAYOUT}: start the version that wrote it, export, and import")]
+    #[error(
+        "the store has layout {0}, and this version reads {LAYOUT}: start the version that wrote it, export, and import"
+    )]
     Layout(u64),
 }
 
@@ -116,6 +121,7 @@ pub struct Store<D: Disk> {
     /// What is not committed.
     waiting: Vec<(ShardId, Batch)>,
     group: Group,
+    elision: Elision,
     /// Bytes that went to the journal since the last checkpoint began.
     since_checkpoint: u64,
     /// What the settled state takes on disk, as it was last measured.
@@ -167,6 +173,7 @@ impl<D: Disk> Store<D> {
             known,
             waiting: Vec::new(),
             group: Group::default(),
+            elision: Elision::new(seed),
             since_checkpoint,
             settled_bytes: settled.bytes_on_disk()?,
         })
@@ -193,7 +200,8 @@ impl<D: Disk> Store<D> {
             self.restore_session(settled, id, Some(record), take)?;
             Ok(true)
         })?;
-        let mut fresh: Vec<_> = self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
+        let mut fresh: Vec<_> =
+            self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
         fresh.sort_unstable_by_key(|(id, _)| **id);
         for (&id, _) in fresh {
             if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
@@ -231,7 +239,8 @@ impl<D: Disk> Store<D> {
             if owner != id.0 {
                 return Ok(false);
             }
-            let filter = std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
+            let filter =
+                std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
             subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
             Ok(true)
         })?;
@@ -269,6 +278,7 @@ impl<D: Disk> Store<D> {
     pub fn commit(&mut self, kept: &mut dyn FnMut(ShardId, u64)) -> Result<(), Refusing> {
         let now = self.waiting.iter().map(|(_, batch)| batch.now).max();
         let Some(now) = now else { return Ok(()) };
+        self.elision.run(&mut self.waiting);
         self.group.begin(now);
         self.waiting.iter().for_each(|(_, batch)| self.group.add(batch));
         if !self.group.is_empty() {
@@ -287,10 +297,6 @@ impl<D: Disk> Store<D> {
             JournalError::Full { .. } => Refusing::Full(error),
             error => Refusing::Failed(error),
         };
-        let bytes = self.bytes_on_disk();
-        if self.options.bytes_max > 0 && bytes > self.options.bytes_max {
-            return Err(Refusing::Bound { bytes, max: self.options.bytes_max });
-        }
         if self.journal.is_poisoned() {
             self.journal.reopen_after_failure().map_err(refusing)?;
         }
@@ -317,6 +323,13 @@ impl<D: Disk> Store<D> {
         let _ = self.journal.append(&[]).and_then(|_| self.journal.sync());
     }
 
+    /// Why nothing new should be taken in: the store takes more than it may. What is submitted is kept all the same, since
+    /// acknowledgements among it are what makes the store smaller.
+    pub fn over_bound(&self) -> Option<Refusing> {
+        let (bytes, max) = (self.bytes_on_disk(), self.options.bytes_max);
+        (max > 0 && bytes > max).then_some(Refusing::Bound { bytes, max })
+    }
+
     /// What the journal and the settled state take on disk.
     pub fn bytes_on_disk(&self) -> u64 {
         self.journal.bytes_on_disk() + self.settled_bytes
@@ -341,6 +354,8 @@ impl<D: Disk> Store<D> {
         if self.frozen.is_some() || self.active.is_empty() && self.since_checkpoint == 0 {
             return None;
         }
+        // The settled state must not get ahead of the journal. A failure is met again, and told, by the next commit.
+        self.journal.sync().ok()?;
         let mut next = Delta::new(self.seed);
         (next.now, next.next_session) = (self.active.now, self.active.next_session);
         let delta = Arc::new(std::mem::replace(&mut self.active, next));

@@ -62,7 +62,8 @@ pub(super) struct Changes {
 impl Changes {
     fn find(&self, seq: u64) -> Result<usize, usize> {
         // Nearly always the numbers have no gaps.
-        let dense = self.slots.front().and_then(|first| usize::try_from(seq.checked_sub(first.recipient.seq)?).ok());
+        let dense =
+            self.slots.front().and_then(|first| usize::try_from(seq.checked_sub(first.recipient.seq)?).ok());
         match dense.and_then(|at| Some((at, self.slots.get(at)?))) {
             Some((at, slot)) if slot.recipient.seq == seq => Ok(at),
             _ => self.slots.binary_search_by_key(&seq, |slot| slot.recipient.seq),
@@ -236,12 +237,7 @@ impl Delta {
         known.contains(&session).then(|| self.sessions.entry(session).or_default())
     }
 
-    fn message(
-        &mut self,
-        message: Arc<Message>,
-        to: &mut [Recipient],
-        known: &Set<SessionId>,
-    ) {
+    fn message(&mut self, message: Arc<Message>, to: &mut [Recipient], known: &Set<SessionId>) {
         let needs = |recipient: &Recipient| recipient.session.is_some_and(|session| known.contains(&session));
         let left = to.iter().filter(|recipient| needs(recipient)).count();
         if left == 0 {
@@ -261,13 +257,7 @@ impl Delta {
         self.bytes += self.changes(place.session, known).map_or(0, |changes| changes.done(place));
     }
 
-    fn inbound(
-        &mut self,
-        session: SessionId,
-        id: PacketId,
-        used: bool,
-        known: &Set<SessionId>,
-    ) {
+    fn inbound(&mut self, session: SessionId, id: PacketId, used: bool, known: &Set<SessionId>) {
         if let Some(changes) = self.changes(session, known) {
             changes.inbound.insert(id, used);
         }

@@ -121,10 +121,7 @@ pub(super) enum Content {
     /// In its own entry.
     Here(Arc<Message>),
     /// In a page of [`super::Tree::Bodies`], at this place.
-    Shared {
-        page: u64,
-        at: u32,
-    },
+    Shared { page: u64, at: u32 },
 }
 
 /// Entries of a page, one after the other.

@@ -25,7 +25,8 @@ const PAGES_READ: usize = 16;
 pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) -> io::Result<()> {
     // Addresses in our own memory, which nobody can choose.
     let placed = HashSeed(0).map();
-    let shared = Shared { page: number(settled, NEXT_BODY_KEY)?.unwrap_or(0), writer: PageWriter::default(), placed };
+    let shared =
+        Shared { page: number(settled, NEXT_BODY_KEY)?.unwrap_or(0), writer: PageWriter::default(), placed };
     let mut settling = Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared };
     let mut sessions: Vec<_> = delta.sessions.iter().collect();
     sessions.sort_unstable_by_key(|(id, _)| **id);
@@ -203,7 +204,8 @@ impl Settling<'_> {
             let Some((last, _)) = subscriptions.last() else { break };
             from = after(last);
             let all = subscriptions.len();
-            let own: Vec<_> = subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
+            let own: Vec<_> =
+                subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
             let more = own.len() == all;
             own.into_iter().for_each(|(key, _)| self.put(Tree::Subscriptions, key, None));
             if !more {
@@ -216,8 +218,12 @@ impl Settling<'_> {
 
     fn sweep_graves(&mut self) -> io::Result<()> {
         let buried_now = |change: &Change| change.tree == Tree::Meta && change.key.starts_with(GRAVE);
-        let mut graves: Vec<Bytes> =
-            self.changes.iter().filter(|change| buried_now(change)).map(|change| change.key.clone()).collect();
+        let mut graves: Vec<Bytes> = self
+            .changes
+            .iter()
+            .filter(|change| buried_now(change))
+            .map(|change| change.key.clone())
+            .collect();
         let known = self.settled.scan(Tree::Meta, GRAVE, PAGES_READ)?;
         graves.extend(known.into_iter().map(|(key, _)| key).filter(|key| key.starts_with(GRAVE)));
         let mut left = SWEPT_PAGES;
@@ -250,7 +256,9 @@ impl Settling<'_> {
                 Some(value) => number_of(&value).map_err(damaged)?,
                 None => 0,
             };
-            let refs = before.checked_add_signed(change).ok_or_else(|| damaged(BadRecord("references to nothing")))?;
+            let refs = before
+                .checked_add_signed(change)
+                .ok_or_else(|| damaged(BadRecord("references to nothing")))?;
             if refs == 0 {
                 self.put(Tree::Bodies, key.clone(), None);
                 self.put(Tree::Refs, key, None);
