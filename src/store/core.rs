@@ -7,27 +7,25 @@
 //! fetch: pages of the settled state, then the frozen delta, then the active one
 //! ```
 
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use self::restore::{each, identify};
 use super::delta::Delta;
 use super::disk::Disk;
 use super::elision::Elision;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
-use super::layout::{
-    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, retained_of,
-    split_key, subscription_of,
-};
+use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY, split_key};
 use super::read::PageRead;
-use super::settle::{damaged, merge, number, settle};
-use super::settled::{Change, Settled, Tree, after};
-use crate::engine::{Batch, Fetch, Restored, RestoredSession};
+use super::record::BadRecord;
+use super::settle::{damaged, number, settle};
+use super::settled::{Settled, Tree};
+use crate::engine::{Batch, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
-use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-
-/// Entries read at a time.
-const CHUNK: usize = 256;
 
 /// How a store is kept.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +55,7 @@ pub enum OpenFailure {
     Journal(#[from] Refusal),
     /// A group of the journal is whole and makes no sense.
     #[error("group {0} of the journal: {1}; restore the store's folder from a backup or import an export")]
-    Group(u64, super::record::BadRecord),
+    Group(u64, BadRecord),
     /// The settled state cannot be read.
     #[error(
         "the settled state cannot be read: {0}; restore the store's folder from a backup or import an export"
@@ -144,7 +142,7 @@ impl<D: Disk> Store<D> {
         let store_id = identify(settled, random)?;
         let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
         let mut known = seed.set();
-        each(settled, Tree::Sessions, &[], &mut |key, _| {
+        each(settled, Tree::Sessions, &[], |key, _| {
             let (id, _) = split_key(key).map_err(damaged)?;
             known.insert(SessionId(id));
             Ok(true)
@@ -187,77 +185,6 @@ impl<D: Disk> Store<D> {
     /// When the broker was last known to run, by its own clock.
     pub fn alive(&self) -> Now {
         self.active.now
-    }
-
-    /// Hands over all that was kept, sessions first. To be called once, after opening.
-    ///
-    /// # Errors
-    /// When the settled state cannot be read.
-    pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
-        each(settled, Tree::Sessions, &[], &mut |key, value| {
-            let id = SessionId(split_key(key).map_err(damaged)?.0);
-            let record = SessionRecord::decode(id, value).map_err(damaged)?;
-            self.restore_session(settled, id, Some(record), take)?;
-            Ok(true)
-        })?;
-        let mut fresh: Vec<_> =
-            self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
-        fresh.sort_unstable_by_key(|(id, _)| **id);
-        for (&id, _) in fresh {
-            if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
-                self.restore_session(settled, id, None, take)?;
-            }
-        }
-        each(settled, Tree::Retained, &[], &mut |key, value| {
-            let topic = std::str::from_utf8(key).map_err(|_| damaged(super::record::BadRecord("a topic")))?;
-            if !self.active.retained.contains_key(topic) {
-                take(Restored::Retained(retained_of(value).map_err(damaged)?));
-            }
-            Ok(true)
-        })?;
-        let retained = self.active.retained.values().flatten();
-        retained.for_each(|message| take(Restored::Retained((**message).clone())));
-        Ok(())
-    }
-
-    fn restore_session(
-        &self,
-        settled: &dyn Settled,
-        id: SessionId,
-        record: Option<SessionRecord>,
-        take: &mut dyn FnMut(Restored),
-    ) -> io::Result<()> {
-        let changes = self.active.sessions.get(&id);
-        if changes.is_some_and(|changes| changes.ended) {
-            return Ok(());
-        }
-        let fresh = || changes.and_then(|c| c.session.as_ref()).map(|s| SessionRecord::new((**s).clone()));
-        let Some(mut record) = record.or_else(fresh) else { return Ok(()) };
-        let mut subscriptions = BTreeMap::new();
-        each(settled, Tree::Subscriptions, &number_key(id.0), &mut |key, value| {
-            let (owner, filter) = split_key(key).map_err(damaged)?;
-            if owner != id.0 {
-                return Ok(false);
-            }
-            let filter =
-                std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
-            subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
-            Ok(true)
-        })?;
-        if let Some(changes) = changes {
-            merge(&mut record, changes);
-            for (filter, value) in &changes.subscriptions {
-                match value {
-                    Some(subscription) => subscriptions.insert(filter.clone(), *subscription),
-                    None => subscriptions.remove(filter),
-                };
-            }
-        }
-        let SessionRecord { session: stored, received, inbound, backlog, .. } = record;
-        let (alive, subscriptions) = (self.active.now, subscriptions.into_iter().collect());
-        let restored = RestoredSession { stored, alive, subscriptions, inbound, received, backlog };
-        take(Restored::Session(Box::new(restored)));
-        Ok(())
     }
 
     /// Takes what a core wants kept; it is after the next [`Store::commit`] that succeeds.
@@ -408,48 +335,5 @@ impl<D: Disk> Store<D> {
     /// How many messages, sessions' changes included, are in memory.
     pub fn bytes_in_memory(&self) -> u64 {
         self.active.bytes() + self.frozen.as_ref().map_or(0, |checkpoint| checkpoint.delta.bytes())
-    }
-}
-
-/// Which journal goes with the settled state; a new state gets a number of its own.
-fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure> {
-    match number(settled, LAYOUT_KEY)? {
-        Some(LAYOUT) => {
-            let id = settled.get(Tree::Meta, STORE_ID_KEY)?;
-            let id = id.and_then(|id| <[u8; 16]>::try_from(&id[..]).ok());
-            let missing = || damaged(super::record::BadRecord("no store id"));
-            Ok(u128::from_be_bytes(id.ok_or_else(missing)?))
-        }
-        Some(other) => Err(OpenFailure::Layout(other)),
-        None => {
-            let put = |key: &'static [u8], value: &[u8]| Change {
-                tree: Tree::Meta,
-                key: Bytes::from_static(key),
-                value: Some(Bytes::copy_from_slice(value)),
-            };
-            let changes = [put(LAYOUT_KEY, &number_key(LAYOUT)), put(STORE_ID_KEY, &random.to_be_bytes())];
-            settled.apply(&mut changes.into_iter(), settled.position())?;
-            Ok(random)
-        }
-    }
-}
-
-/// Hands over the entries of a tree from a key on, until `see` has had enough.
-fn each(
-    settled: &dyn Settled,
-    tree: Tree,
-    from: &[u8],
-    see: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>,
-) -> io::Result<()> {
-    let mut from = from.to_vec();
-    loop {
-        let entries = settled.scan(tree, &from, CHUNK)?;
-        let Some((last, _)) = entries.last() else { return Ok(()) };
-        from = after(last);
-        for (key, value) in &entries {
-            if !see(key, value)? {
-                return Ok(());
-            }
-        }
     }
 }

@@ -29,16 +29,17 @@ impl Elision {
         self.owed.clear();
         for at in 0..batches.len() {
             for request in 0..batches[at].1.ops.len() {
-                match batches[at].1.ops[request] {
-                    PersistOp::Message { ref to, .. } => {
-                        for recipient in to.start as usize..to.end as usize {
-                            let Some(to) = batches[at].1.to.get(recipient) else { break };
+                let Batch { ops, to: all, .. } = &batches[at].1;
+                match &ops[request] {
+                    PersistOp::Message { to, .. } => {
+                        let range = to.start as usize..to.end as usize;
+                        for (recipient, to) in range.clone().zip(&all[range]) {
                             if let Some(session) = to.session {
                                 self.owed.insert((session, to.seq), [at, recipient, request]);
                             }
                         }
                     }
-                    PersistOp::Done(place) => {
+                    &PersistOp::Done(place) => {
                         if self.take_out(place, batches) {
                             batches[at].1.ops[request] = PersistOp::Nothing;
                         }

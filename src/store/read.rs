@@ -142,7 +142,7 @@ impl Reading {
 
     /// The next request will be for messages with at least this number.
     fn go_on(&mut self, session: SessionId, next: u64) {
-        let page = self.pages.iter().find(|(_, last)| *last >= next).or(self.pages.last());
+        let page = self.pages.iter().find(|(_, last)| *last >= next).or_else(|| self.pages.last());
         if let Some(&(first, _)) = page {
             self.places.insert(session, (next, first));
         }

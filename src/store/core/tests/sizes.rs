@@ -1,0 +1,1 @@
+//! What a store takes, in memory and on disk.
