@@ -39,6 +39,10 @@ impl Elision {
                             }
                         }
                     }
+                    // Its packet id is used, which is to be written.
+                    PersistOp::Received(place) => {
+                        self.owed.remove(&(place.session, place.seq));
+                    }
                     &PersistOp::Done(place) => {
                         if self.take_out(place, batches) {
                             batches[at].1.ops[request] = PersistOp::Nothing;

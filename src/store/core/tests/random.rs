@@ -262,7 +262,7 @@ fn crash(world: &mut World, work: &mut Workload, options: Options) {
 
 #[test]
 fn whatever_is_committed_comes_back_and_nothing_else() {
-    for seed in 0..150 {
+    for seed in 0..50 {
         lives(seed, OPTIONS, 400);
     }
 }
