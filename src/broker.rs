@@ -2,10 +2,12 @@
 
 use crate::mesh::Mesh;
 use crate::sasl::Users;
-use crate::shard::{Clock, Listener, Plan, Shard, Stop, Unsuitable, machine};
+use crate::shard::{
+    Clock, Listener, NoStore, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine,
+};
 use crate::transport;
-use crate::types::{Features, HashSeed, Limits, Redirect, SHARDS_MAX, ShardId, Span};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crate::types::{Features, HashSeed, Limits, Now, Redirect, SHARDS_MAX, ShardId, Span};
+use crossbeam_channel::{Receiver, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -33,6 +35,8 @@ pub struct Settings {
     pub users: Arc<Users>,
     /// How often `$SYS` is published, if at all.
     pub sys_interval: Option<Span>,
+    /// Where sessions and retained messages are kept; `None` keeps them until the broker stops.
+    pub store: Option<StorePlan>,
 }
 
 /// Why a broker does not start.
@@ -50,6 +54,9 @@ pub enum StartError {
     /// An executor could not be made.
     #[error("cannot start an executor on core {0}: {1}")]
     Executor(usize, String),
+    /// The store does not open.
+    #[error(transparent)]
+    Store(#[from] NoStore),
     /// The kernel refused a descriptor or random numbers.
     #[error("out of resources: {0}")]
     Resources(#[from] Errno),
@@ -68,6 +75,9 @@ pub struct Broker {
     addresses: Vec<SocketAddr>,
     stop: Arc<Stop>,
     shards: Vec<ExecutorJoinHandle<Result<(), Errno>>>,
+    /// Raised when the shards have stopped.
+    store_stop: Arc<Stop>,
+    storage: Option<Storage>,
 }
 
 impl Broker {
@@ -82,11 +92,17 @@ impl Broker {
         machine::raise_limits();
         machine::check()?;
         let (addresses, mut listeners) = listen(&settings.listeners, count)?;
-        let stop = Arc::new(Stop::new()?);
-        let (seed, clock) = (seed()?, Clock::start());
+        let (stop, store_stop) = (Arc::new(Stop::new()?), Arc::new(Stop::new()?));
+        let seed = seed()?;
+        let opened = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
+        let clock = Clock::start(opened.as_ref().map_or(Now(0), Opened::alive));
+        let next_session = opened.as_ref().map(Opened::next_session);
         let (ready, started) = bounded(count);
-        let mut broker = Self { addresses, stop, shards: Vec::with_capacity(count) };
-        for (id, port) in (0..).map(ShardId).zip(Mesh::new(shards, LINK_BATCHES)?) {
+        let mut ports = Mesh::new(shards + u16::from(opened.is_some()), LINK_BATCHES)?;
+        let store_port = opened.and_then(|opened| Some((opened, ports.pop()?)));
+        let shards_made = Vec::with_capacity(count);
+        let mut broker = Self { addresses, stop, shards: shards_made, store_stop, storage: None };
+        for (id, port) in (0..).map(ShardId).zip(ports) {
             let plan = Plan {
                 id,
                 shards,
@@ -99,15 +115,23 @@ impl Broker {
                 sys_interval: settings.sys_interval,
                 clock,
                 stop: Arc::clone(&broker.stop),
-                store: None,
+                store: next_session,
+                ready: Some(ready.clone()),
             };
             let core = settings.cores[id.index()];
-            match spawn(core, plan, ready.clone()) {
+            match spawn(core, plan) {
                 Ok(handle) => broker.shards.push(handle),
                 Err(error) => return Err(broker.give_up(StartError::Executor(core, error))),
             }
         }
         drop(ready);
+        if let Some((opened, port)) = store_port {
+            let store_stop = Arc::clone(&broker.store_stop);
+            match opened.start(port, (seed, shards), clock, store_stop) {
+                Ok(storage) => broker.storage = Some(storage),
+                Err(error) => return Err(broker.give_up(error.into())),
+            }
+        }
         broker.await_start(&started, &settings.cores)
     }
 
@@ -146,23 +170,20 @@ impl Broker {
                 tracing::error!(%error, "a shard had failed");
             }
         }
+        self.store_stop.raise();
+        if let Some(storage) = self.storage {
+            storage.join();
+        }
     }
 }
 
-fn spawn(
-    core: usize,
-    plan: Plan,
-    ready: Sender<()>,
-) -> Result<ExecutorJoinHandle<Result<(), Errno>>, String> {
+fn spawn(core: usize, plan: Plan) -> Result<ExecutorJoinHandle<Result<(), Errno>>, String> {
     LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{}", plan.id))
         .ring_depth(RING_DEPTH)
         .io_memory(IO_MEMORY)
         .spawn(move || async move {
-            let shard = Shard::new(plan)?;
-            // Nobody listens any more when another shard failed to start.
-            let _ = ready.send(());
-            Box::pin(shard.run()).await;
+            Box::pin(Shard::new(plan)?.run()).await;
             Ok(())
         })
         .map_err(|error| error.to_string())
@@ -184,6 +205,13 @@ fn listen(
         }
     }
     Ok((bound, by_shard))
+}
+
+/// Random, so that no journal is taken for another store's.
+fn store_id() -> Result<u128, NoStore> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(std::io::Error::from)?;
+    Ok(u128::from_ne_bytes(bytes))
 }
 
 /// Random, so that nobody can prepare topics or client ids that collide.

@@ -14,6 +14,7 @@ Examples:
   pantala --config pantala.toml         settings from a file
   pantala check --config pantala.toml   what is wrong with it, or what it sets
   pantala defaults > pantala.toml       every setting with its meaning
+  pantala --data /srv/pantala           sessions and retained messages in this folder
   pantala scram ann >> pantala.toml     lets ann log in with the password that is typed
 
 A line on standard output names each address once clients can connect:
@@ -75,13 +76,13 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=SHARDS_MAX as i64))]
     shards: Option<u16>,
 
-    /// Keep sessions and retained messages in this folder; not in this version, which keeps them in memory
+    /// Keep sessions and retained messages in this folder [default: the system's place for what services keep]
     #[arg(long, value_name = "DIR", conflicts_with = "no_store")]
     data: Option<PathBuf>,
 
     /// Keep sessions and retained messages in memory only, until the process ends
     #[arg(long)]
-    pub(crate) no_store: bool,
+    no_store: bool,
 
     /// Log what is at least so important [default: info]
     #[arg(long, value_name = "LEVEL", value_parser = one_of(LogLevel::ALL))]
@@ -100,6 +101,7 @@ impl Settings {
             cores: self.cores.clone(),
             shards: self.shards,
             data: self.data.clone(),
+            no_store: self.no_store,
             log_level: self.log,
             log_format: self.log_format,
         }
@@ -150,6 +152,7 @@ mod tests {
             cores: Some("0-1".to_owned()),
             shards: Some(256),
             data: Some(PathBuf::from("d")),
+            no_store: false,
             log_level: Some(LogLevel::Warn),
             log_format: Some(LogFormat::Json),
         };

@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         Some(Command::Defaults) => print(config::DEFAULT_TOML),
         Some(Command::Check(settings)) => check(settings),
         Some(Command::Scram { name }) => scram(name),
-        None => settings_of(&cli.settings)
-            .and_then(|(config, cores)| run::run(&config, &cores, cli.settings.no_store)),
+        None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,28 +2,31 @@
 
 use crate::Failure;
 use pantala::broker::{Broker, Settings, StartError};
-use pantala::config::{Config, CoreList, Listener, LogFormat, LogLevel};
+use pantala::config::{Config, CoreList, Durability, Listener, LogFormat, LogLevel, Store};
+use pantala::shard::StorePlan;
+use pantala::store::{Options, SyncMode};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tracing::info;
 use tracing::level_filters::LevelFilter;
 
-/// Runs until a signal asks to stop. `quiet_about_memory`: the operator said `--no-store`, and so knows.
+/// Runs until a signal asks to stop.
 ///
 /// # Errors
 /// When the broker cannot start.
-pub(crate) fn run(config: &Config, allowed: &CoreList, quiet_about_memory: bool) -> Result<(), Failure> {
+pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     start_logging(config);
     // Before anything starts, so that a signal during the start is not lost.
     let mut signals = signals().map_err(Failure::running)?;
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
-    announce(broker.addresses(), quiet_about_memory);
+    announce(broker.addresses());
     if let Some(signal) = signals.forever().next() {
         info!(signal, "stopping");
     }
@@ -47,7 +50,42 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
         features: config.features.clone(),
         users: Arc::new(config.users.clone()),
         sys_interval: config.sys_interval,
+        store: if config.store.is_kept() { Some(store(&config.store)?) } else { None },
     })
+}
+
+fn store(store: &Store) -> Result<StorePlan, Failure> {
+    let path = match &store.path {
+        Some(path) => path.clone(),
+        None => {
+            let path = state_folder().ok_or_else(|| {
+                Failure::running("no folder for the store: name one with --data DIR, or say --no-store")
+            })?;
+            let parent = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+            parent.map_err(|error| {
+                let path = path.display();
+                Failure::running(format_args!("store {path}: {error}; name another with --data DIR"))
+            })?;
+            path
+        }
+    };
+    let sync = if store.durability == Durability::Os { SyncMode::Os } else { SyncMode::Disk };
+    let &Store { segment_bytes, checkpoint_bytes, bytes_max, reserve_bytes, .. } = store;
+    let options = Options { sync, segment_bytes, checkpoint_bytes, bytes_max };
+    Ok(StorePlan { path, options, reserve_bytes })
+}
+
+/// Where services keep what they have to: what systemd says, or where it would be.
+fn state_folder() -> Option<PathBuf> {
+    let of = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = of("STATE_DIRECTORY") {
+        return Some(folder);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/pantala"));
+    }
+    let state = of("XDG_STATE_HOME").or_else(|| of("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("pantala"))
 }
 
 fn failure(error: &StartError) -> Failure {
@@ -84,16 +122,13 @@ fn start_logging(config: &Config) {
 }
 
 /// Tells people, and scripts that wait for it, that clients can connect.
-fn announce(addresses: &[SocketAddr], quiet_about_memory: bool) {
+fn announce(addresses: &[SocketAddr]) {
     let mut lines: Vec<String> =
         addresses.iter().map(|address| format!("listening on tcp://{address}")).collect();
     if addresses.iter().all(|address| address.ip().is_loopback()) {
         lines.push(
             "only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883".to_owned(),
         );
-    }
-    if !quiet_about_memory {
-        lines.push("sessions and retained messages are in memory only, until this process ends".to_owned());
     }
     let mut out = io::stdout().lock();
     // A broker whose output nobody reads is still a broker.

@@ -77,7 +77,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("SystemTime::now", &["shard/clock.rs"]),
     ("clock_gettime", &["shard/clock.rs"]),
     ("glommio", &["broker.rs", "shard/"]),
-    ("crossbeam_channel", &["broker.rs", "mesh/"]),
+    ("crossbeam_channel", &["broker.rs", "mesh/", "shard/"]),
     ("sled", &["store/sled.rs"]),
     ("rustls", &["transport/tls.rs"]),
     ("toml", &["config/"]),

@@ -1,10 +1,11 @@
 //! Every key that a file can have, the range of its values, and the rules between keys.
 
 use super::raw::{Document, Section, grouped};
-use super::{Config, CoreList, Cores, ListenUrl, Listener, LogFormat, LogLevel, Mistake};
+use super::{Config, CoreList, Cores, Durability, ListenUrl, Listener, LogFormat, LogLevel, Mistake, Store};
 use crate::sasl::{self, Users, Verifier};
 use crate::types::limits::{INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
 use crate::types::{Balance, Features, Limits, QoS, Redirect, SHARDS_MAX, Span};
+use std::path::PathBuf;
 
 /// The whole of the largest packet: a byte, four bytes of length, and what those can express.
 const PACKET_BYTES_MAX: u64 = REMAINING_LENGTH_MAX as u64 + 5;
@@ -14,10 +15,6 @@ const TOPIC_LEVELS_MAX: u64 = 1_024;
 const SESSION_EXPIRY_MAX_S: u64 = u32::MAX as u64 - 1;
 /// More than any machine has, and far from where sums of such numbers would overflow.
 const MEMORY_BYTES_MAX: u64 = 1 << 46;
-
-/// What to say to those who ask for a durable store.
-pub(super) const NO_STORE_YET: &str =
-    "this version keeps sessions and retained messages in memory only, until the process ends";
 
 /// The words for [`Overflow`].
 pub(super) const OVERFLOW: [(&str, Overflow); 6] = [
@@ -43,7 +40,7 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
         config.listeners = listeners;
     }
     top.table("cores", |section| cores(section, allowed, &mut config.cores));
-    top.table("store", store);
+    top.table("store", |section| store(section, &mut config.store));
     top.table("session", |section| session(section, &mut config.limits));
     top.table("limits", |section| limits(section, &mut config.limits));
     top.table("mqtt", |section| mqtt(section, &mut config.features));
@@ -106,12 +103,18 @@ pub(super) fn core_list(text: &str, allowed: &CoreList) -> Result<Option<CoreLis
     }
 }
 
-fn store(mut section: Section<'_, '_>) {
-    section.value("enabled", |value| match value.as_bool() {
-        Some(false) => Ok(()),
-        Some(true) => Err(format!("false; {NO_STORE_YET}")),
-        None => Err("false".to_owned()),
-    });
+fn store(mut section: Section<'_, '_>, store: &mut Store) {
+    section.flag("enabled", &mut store.enabled);
+    let mut path = None;
+    section.text("path", "a folder, such as \"/var/lib/pantala\", or \"auto\"", &mut path);
+    if let Some(path) = path {
+        store.path = (*path != *"auto").then(|| PathBuf::from(&*path));
+    }
+    section.choice("durability", &Durability::ALL, &mut store.durability);
+    section.number("bytes_max", 0..=MEMORY_BYTES_MAX, &mut store.bytes_max);
+    section.number("reserve_bytes", 0..=MEMORY_BYTES_MAX, &mut store.reserve_bytes);
+    section.number("segment_bytes", 1 << 20..=1 << 32, &mut store.segment_bytes);
+    section.number("checkpoint_bytes", 1 << 20..=1 << 32, &mut store.checkpoint_bytes);
     section.finish();
 }
 

@@ -31,6 +31,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Which cores run shards, and how many.
     pub cores: Cores,
+    /// What is kept on disk: `[store]`.
+    pub store: Store,
     /// Bounds: `[session]` and `[limits]`.
     pub limits: Limits,
     /// What is offered of MQTT's optional parts: `[mqtt]`.
@@ -48,6 +50,7 @@ impl Default for Config {
         Self {
             listeners: vec![Listener::at(ListenUrl::LOCAL)],
             cores: Cores::default(),
+            store: Store::default(),
             limits: Limits::default(),
             features: Features::default(),
             users: Users::default(),
@@ -71,6 +74,64 @@ impl Listener {
     pub const fn at(url: ListenUrl) -> Self {
         Self { url, redirect: None }
     }
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Its folder; `None` is the system's place for what services keep.
+    pub path: Option<PathBuf>,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// What it may take on disk; 0 for any.
+    pub bytes_max: u64,
+    /// With less free space on its file system it takes nothing more.
+    pub reserve_bytes: u64,
+    /// The length of the journal's files.
+    pub segment_bytes: u64,
+    /// What may gather in memory, and in the journal, before it is settled.
+    pub checkpoint_bytes: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            path: None,
+            durability: Durability::Fsync,
+            bytes_max: 0,
+            reserve_bytes: 256 << 20,
+            segment_bytes: 64 << 20,
+            checkpoint_bytes: 32 << 20,
+        }
+    }
+}
+
+impl Store {
+    /// Whether anything outlives the broker.
+    pub fn is_kept(&self) -> bool {
+        self.enabled && self.durability != Durability::None
+    }
+}
+
+/// What an acknowledgement promises of a message that somebody is to get later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// It is on the disk.
+    #[default]
+    Fsync,
+    /// The system has it: it survives the broker, not the power.
+    Os,
+    /// It is in memory.
+    None,
+}
+
+impl Durability {
+    /// Every kind with its name.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("fsync", Self::Fsync), ("os", Self::Os), ("none", Self::None)];
 }
 
 /// `[log]`
@@ -138,6 +199,8 @@ pub struct Overrides {
     pub shards: Option<u16>,
     /// `--data`
     pub data: Option<PathBuf>,
+    /// `--no-store`
+    pub no_store: bool,
     /// `--log`
     pub log_level: Option<LogLevel>,
     /// `--log-format`
@@ -198,12 +261,9 @@ impl Config {
             }
         }
         if let Some(data) = &overrides.data {
-            refuse(
-                "--data",
-                &data.to_string_lossy(),
-                format!("--no-store or neither; {}", keys::NO_STORE_YET),
-            );
+            (self.store.enabled, self.store.path) = (true, Some(data.clone()));
         }
+        self.store.enabled &= !overrides.no_store;
         self.cores.shards = overrides.shards.or(self.cores.shards);
         self.log.level = overrides.log_level.unwrap_or(self.log.level);
         self.log.format = overrides.log_format.unwrap_or(self.log.format);

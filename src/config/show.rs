@@ -2,7 +2,7 @@
 
 use super::keys::{BALANCE, OVERFLOW};
 use super::raw::grouped;
-use super::{Config, Listener, LogFormat, LogLevel};
+use super::{Config, Durability, Listener, LogFormat, LogLevel, Store};
 use crate::sasl::Verifier;
 use crate::types::{Features, Limits, Redirect, Span};
 use std::fmt::{self, Display, Formatter};
@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter};
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Taken apart in full, so that a new setting does not compile until it is shown.
-        let Self { listeners, cores, limits, features, users, sys_interval, log } = self;
+        let Self { listeners, cores, store, limits, features, users, sys_interval, log } = self;
         for Listener { url, redirect } in listeners {
             writeln!(f, "[[listener]]\nurl = \"{url}\"")?;
             if let Some(Redirect { to, permanent }) = redirect {
@@ -24,7 +24,7 @@ impl Display for Config {
             None => writeln!(f, "list = \"all\"")?,
         }
         number_or(f, "shards", cores.shards.map(u64::from), "auto")?;
-        writeln!(f, "\n[store]\nenabled = false\n")?;
+        show_store(f, store)?;
         show_limits(f, limits)?;
         show_features(f, features)?;
         for (name, verifier) in users.iter() {
@@ -36,6 +36,21 @@ impl Display for Config {
         writeln!(f, "level = \"{}\"", word(&LogLevel::ALL, log.level))?;
         writeln!(f, "format = \"{}\"", word(&LogFormat::ALL, log.format))
     }
+}
+
+fn show_store(f: &mut Formatter<'_>, store: &Store) -> fmt::Result {
+    // In full, as above.
+    let Store { enabled, path, durability, bytes_max, reserve_bytes, segment_bytes, checkpoint_bytes } =
+        store;
+    writeln!(f, "\n[store]\nenabled = {enabled}")?;
+    let path = path.as_ref().map_or("auto".into(), |path| path.to_string_lossy());
+    writeln!(f, "path = {}", quoted(&path))?;
+    writeln!(f, "durability = \"{}\"", word(&Durability::ALL, *durability))?;
+    number(f, "bytes_max", *bytes_max)?;
+    number(f, "reserve_bytes", *reserve_bytes)?;
+    number(f, "segment_bytes", *segment_bytes)?;
+    number(f, "checkpoint_bytes", *checkpoint_bytes)?;
+    writeln!(f)
 }
 
 fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {

@@ -429,6 +429,11 @@ impl Durable {
         self.batch.ops.get_mut(at)
     }
 
+    /// Whether nothing is asked for that is not durable.
+    pub(super) fn is_idle(&self) -> bool {
+        self.live == 0 && self.kept == self.handed
+    }
+
     /// The store has everything up to a request.
     pub(super) fn kept(&mut self, until: u64) {
         self.kept = until;

@@ -246,6 +246,11 @@ impl Engine {
         self.go_on(now, fx);
     }
 
+    /// Whether the store has all that it was to have.
+    pub fn is_kept(&self) -> bool {
+        self.durable.is_idle()
+    }
+
     /// Whether the store takes more has changed.
     pub fn store_is(&mut self, state: StoreState) {
         self.durable.state = state;

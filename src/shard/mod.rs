@@ -24,12 +24,14 @@ mod placement;
 mod read;
 mod report;
 mod stop;
+mod storage;
 #[cfg(test)]
 mod tests;
 
 pub use clock::Clock;
 pub use machine::Unsuitable;
 pub use stop::Stop;
+pub use storage::{NoStore, Opened, Storage, StorePlan, open_settled};
 
 use crate::engine::{Batch, Engine, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
 use crate::mesh::Port;
@@ -39,6 +41,7 @@ use crate::transport::Pool;
 use crate::types::{ConnKey, Features, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
 pub use accept::Listener;
 use accept::{Handover, random};
+use crossbeam_channel::Sender;
 use effects::World;
 use journal::Journal;
 use placement::Placement;
@@ -116,6 +119,8 @@ pub struct Plan {
     pub stop: Arc<Stop>,
     /// The lowest number that the store has not given to a session, if there is a store. Its link is the mesh's last.
     pub store: Option<u64>,
+    /// Told once clients are served.
+    pub ready: Option<Sender<()>>,
 }
 
 /// One core's connections and engine.
@@ -141,6 +146,9 @@ pub struct Shard {
     reports: Reports,
     /// The store has given back all that it had for this shard.
     restored: bool,
+    /// Clients are served.
+    serving: bool,
+    ready_to: Option<Sender<()>>,
     /// The engine is to be told the time, once so many of those in `ready` are read.
     unread: Option<usize>,
     packet_bytes_max: u32,
@@ -197,9 +205,6 @@ impl Shard {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, plan.port.doorbell(), Token::Doorbell.data(), edge)?;
         epoll::add(&epoll, plan.stop.as_fd(), Token::Stop.data(), epoll::EventFlags::IN)?;
-        for (index, listener) in plan.listeners.iter().enumerate() {
-            epoll::add(&epoll, &listener.socket, Token::Listener(index).data(), epoll::EventFlags::IN)?;
-        }
         let limits = &plan.limits;
         let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
         Ok(Self {
@@ -231,6 +236,8 @@ impl Shard {
             stop: plan.stop,
             ending: Ending::default(),
             restored: plan.store.is_none(),
+            serving: false,
+            ready_to: plan.ready,
             reports: Reports::new(id, shards, plan.sys_interval, plan.clock.now()),
             packet_bytes_max: limits.packet_bytes_max,
             connect_bytes_max: limits.connect_bytes_max.min(limits.packet_bytes_max),
@@ -252,6 +259,7 @@ impl Shard {
     pub async fn run(mut self) {
         let mut events = Vec::with_capacity(EVENTS);
         let mut yielded = self.clock.now();
+        self.serve();
         while !self.finished() {
             self.wait(&mut events);
             self.turn(self.clock.now(), &mut events);
@@ -269,6 +277,7 @@ impl Shard {
             self.event(Token::of(event.data), event.flags);
         }
         self.hear();
+        self.serve();
         self.read_ready();
         self.expire();
         self.wake_listeners();
@@ -280,6 +289,27 @@ impl Shard {
         self.world.port.flush();
         self.flush();
         self.world.port.flush();
+    }
+
+    /// Lets clients in, once this shard has back what the store had, and all others know of it.
+    fn serve(&mut self) {
+        if self.serving || !self.restored || !self.engine.is_settled() {
+            return;
+        }
+        self.serving = true;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            // There were descriptors a moment ago; without this one nobody comes, which the others' listeners make up for.
+            let _ = epoll::add(
+                &self.epoll,
+                &listener.socket,
+                Token::Listener(index).data(),
+                epoll::EventFlags::IN,
+            );
+        }
+        if let Some(ready) = self.ready_to.take() {
+            // Nobody listens any more when another shard failed to start.
+            let _ = ready.send(());
+        }
     }
 
     /// Tells the engine the time if it is due, and once everybody is read who has sent something since: a client whose ping

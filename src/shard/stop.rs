@@ -112,6 +112,6 @@ impl Shard {
 
     /// Whether the shard has stopped.
     pub(super) fn finished(&self) -> bool {
-        matches!(self.ending.phase, Phase::Closing(until) if self.world.conns.is_empty() || self.world.now >= until)
+        matches!(self.ending.phase, Phase::Closing(until) if self.world.conns.is_empty() && self.engine.is_kept() || self.world.now >= until)
     }
 }

@@ -307,6 +307,11 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Whether a checkpoint has begun and is not finished.
+    pub fn is_settling(&self) -> bool {
+        self.frozen.is_some()
+    }
+
     /// Whether a checkpoint found no room and waits to be tried again.
     pub fn is_unsettled(&self) -> bool {
         self.unsettled

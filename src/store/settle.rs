@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Pages of sessions that have ended, swept per checkpoint: one with a large queue does not hold up the others.
-const SWEPT_PAGES: usize = 1_024;
+pub(super) const SWEPT_PAGES: usize = 1_024;
 /// Pages read at a time.
 const PAGES_READ: usize = 16;
 

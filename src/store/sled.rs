@@ -53,7 +53,7 @@ pub struct SledOptions {
     /// For how long opening may take. sled waits for every dirty page of the machine when it opens.
     pub open_timeout: Duration,
     /// Called once, after the first error of sled's: it should end the process without running destructors.
-    pub fatal: fn(&io::Error),
+    pub fatal: fn(&io::Error) -> !,
 }
 
 /// Why a store cannot be opened. Nothing was changed that could be put back from the copy of the metadata.

@@ -7,7 +7,7 @@
 use bytes::BytesMut;
 use pantala::codec::{Properties, Property, SubscriptionOptions, Version};
 use pantala::engine::Counters;
-use pantala::session::{AckKind, Queued};
+use pantala::session::{AckKind, ENTRY_BYTES};
 use pantala::types::{ConnKey, Features, Limits, Now, QoS, Span};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;

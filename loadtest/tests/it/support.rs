@@ -35,6 +35,7 @@ impl Pantala {
             features: Features::default(),
             users: Arc::default(),
             sys_interval: None,
+            store: None,
         });
         let broker = broker.expect("the broker starts");
         let address = broker.addresses()[0];

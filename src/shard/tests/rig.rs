@@ -35,6 +35,7 @@ impl Rig {
         let ports = Mesh::new(shards, batches).expect("descriptors");
         let plan = |(id, port)| Plan {
             store: None,
+            ready: None,
             id,
             shards,
             limits: limits.clone(),
@@ -44,7 +45,7 @@ impl Rig {
             listeners: vec![Listener::new(listeners.pop().expect("one for each"), None)],
             port,
             sys_interval: Some(Span::from_secs(10)),
-            clock: Clock::start(),
+            clock: Clock::start(Now(0)),
             stop: Arc::clone(&stop),
         };
         let shards =

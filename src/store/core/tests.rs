@@ -1,5 +1,6 @@
 //! The store as its users see it: what they asked for comes back, whatever happened in between.
 
+mod bytes;
 mod model;
 mod random;
 mod sizes;

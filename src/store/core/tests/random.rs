@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Draws requests that a broker could make.
-struct Workload {
+pub(super) struct Workload {
     rng: Rng,
     now: u64,
     next_session: u64,
@@ -24,11 +24,11 @@ struct Workload {
 }
 
 impl Workload {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         Self { rng: Rng::new(seed), now: 1_000, next_session: 1, next_seq: BTreeMap::new(), late: Vec::new() }
     }
 
-    fn batch(&mut self, view: &Model) -> Batch {
+    pub(super) fn batch(&mut self, view: &Model) -> Batch {
         let mut view = view.clone();
         let mut batch = Batch::default();
         for _ in 0..1 + self.rng.below(12) {

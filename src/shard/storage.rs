@@ -1,0 +1,471 @@
+//! The store's two threads: one commits what the shards ask for, one settles it and reads it back.
+//!
+//! Runs on: ordinary threads, unpinned. The first has the mesh's last port and sleeps until a shard rings; the second may
+//! block for as long as a disk does and is talked to through a queue. Neither is ever waited for by a shard.
+
+use super::placement::Placement;
+use super::{Clock, Item, Stop};
+use crate::engine::{Engine, Fetched, Restored, StoreState};
+use crate::mesh::Port;
+use crate::store::{
+    Checkpoint, FolderError, OpenError, OpenFailure, Options, PageRead, Reading, RealDisk, Refusing, Settled,
+    SledOptions, SledSettled, Store,
+};
+use crate::types::{HashSeed, Now, ShardId, Span};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::{Errno, write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// Items taken from the shards per turn.
+const BUDGET: usize = 65_536;
+/// How often the store notes that the broker runs, looks at the free space, and tries again what failed.
+const BEAT: Span = Span::from_secs(1);
+/// Every so many of them are noted in the journal.
+const NOTED: u64 = 10;
+/// What one message restores at most.
+const RESTORED_MAX: usize = 128;
+/// What sled may cache.
+const CACHE_BYTES: usize = 32 << 20;
+/// For how long opening the settled state may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// What the settled state has for itself when space is short: the journal stops at twice as much.
+const RESERVE_PART: u64 = 2;
+
+/// Where and how a store is kept.
+#[derive(Clone, Debug)]
+pub struct StorePlan {
+    /// Its folder.
+    pub path: PathBuf,
+    /// How.
+    pub options: Options,
+    /// With less free space on its file system, nothing more is taken.
+    pub reserve_bytes: u64,
+}
+
+/// Why a store cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NoStore {
+    /// Its folder is another process's, or cannot be made.
+    #[error("store: {0}")]
+    Folder(#[from] FolderError),
+    /// The settled state does not open.
+    #[error("store: {0}")]
+    Settled(#[from] OpenError),
+    /// Journal and settled state are damaged or do not fit.
+    #[error("store {}: {failure}", .path.display())]
+    Open {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        failure: OpenFailure,
+    },
+    /// Out of descriptors or threads.
+    #[error("store: {0}")]
+    Resources(#[from] std::io::Error),
+}
+
+/// A store that is open, before its threads run.
+#[derive(Debug)]
+pub struct Opened {
+    plan: StorePlan,
+    store: Store<RealDisk>,
+    settled: SledSettled,
+}
+
+impl Opened {
+    /// Opens a store, or makes one.
+    ///
+    /// # Errors
+    /// See [`NoStore`].
+    pub fn open(plan: StorePlan, seed: HashSeed, random: u128) -> Result<Self, NoStore> {
+        let disk = RealDisk::open(&plan.path)?;
+        let mut settled = open_settled(&plan.path, plan.reserve_bytes / RESERVE_PART)?;
+        let store = Store::open(disk, &mut settled, plan.options, seed, random)
+            .map_err(|failure| NoStore::Open { path: plan.path.clone(), failure })?;
+        Ok(Self { plan, store, settled })
+    }
+
+    /// The lowest number that no session ever had.
+    pub fn next_session(&self) -> u64 {
+        self.store.next_session()
+    }
+
+    /// When the broker last ran, by its own clock.
+    pub fn alive(&self) -> Now {
+        self.store.alive()
+    }
+
+    /// Gives back to each shard what is its own, and starts the threads.
+    ///
+    /// # Errors
+    /// Out of descriptors or threads.
+    pub fn start(
+        self,
+        port: Port<Item>,
+        (seed, shards): (HashSeed, u16),
+        clock: Clock,
+        stop: Arc<Stop>,
+    ) -> Result<Storage, NoStore> {
+        let Self { plan, store, settled } = self;
+        let bell =
+            eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
+        let (jobs, queue) = unbounded();
+        let (done, results) = unbounded();
+        let bell = Arc::new(bell);
+        let mut committer = Committer {
+            port,
+            placement: Placement::new(seed, shards),
+            seed,
+            shards,
+            store,
+            jobs,
+            results,
+            bell: Arc::clone(&bell),
+            clock,
+            stop,
+            plan,
+            state: StoreState::Ready,
+            beat: Now(0),
+            beats: 0,
+            stopping: false,
+        };
+        let committer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
+            if let Err(error) = committer.restore(&settled) {
+                error!(%error, "the store cannot be read");
+                // Not a shard serves; its destructors could wait for ever.
+                leave(&error);
+            }
+            let settler = Settler { settled, jobs: queue, done, bell, reading: Reading::default() };
+            let settler = std::thread::Builder::new().name("store-settle".to_owned()).spawn(|| settler.run());
+            match settler {
+                Ok(settler) => {
+                    committer.run();
+                    drop(committer);
+                    // It ends with the queue, and says itself what went wrong.
+                    let _ = settler.join();
+                }
+                Err(error) => leave(&error),
+            }
+        })?;
+        Ok(Storage(committer))
+    }
+}
+
+/// The settled state of a store's folder.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_settled(path: &Path, reserve_bytes: u64) -> Result<SledSettled, OpenError> {
+    let options =
+        SledOptions { cache_bytes: CACHE_BYTES, reserve_bytes, open_timeout: OPEN_TIMEOUT, fatal: leave };
+    SledSettled::open(&path.join("settled"), options)
+}
+
+/// The threads of a store.
+#[derive(Debug)]
+pub struct Storage(JoinHandle<()>);
+
+impl Storage {
+    /// Waits until everything is kept. The threads must have been told to stop.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            error!("the store's thread had failed");
+        }
+    }
+}
+
+/// Something for the thread that owns the settled state.
+enum Job {
+    Settle(Checkpoint),
+    Read(ShardId, PageRead),
+}
+
+/// What became of it.
+enum Done {
+    /// What the settled state takes on disk; nothing when there was no room.
+    Settled(Option<u64>),
+    Read(ShardId, Fetched),
+}
+
+/// The thread that commits.
+struct Committer {
+    port: Port<Item>,
+    placement: Placement,
+    seed: HashSeed,
+    shards: u16,
+    store: Store<RealDisk>,
+    jobs: Sender<Job>,
+    results: Receiver<Done>,
+    /// Rung by the other thread.
+    bell: Arc<OwnedFd>,
+    clock: Clock,
+    stop: Arc<Stop>,
+    plan: StorePlan,
+    state: StoreState,
+    /// When the next beat is due, and how many there were.
+    beat: Now,
+    beats: u64,
+    stopping: bool,
+}
+
+impl Committer {
+    /// Gives back to each shard what is its own.
+    fn restore(&mut self, settled: &SledSettled) -> std::io::Result<()> {
+        let mut shares: Vec<Vec<Restored>> =
+            std::iter::repeat_with(Vec::new).take(usize::from(self.shards)).collect();
+        let Self { port, placement, seed, shards, store, .. } = self;
+        let (mut sessions, mut retained) = (0u64, 0u64);
+        store.restore(settled, &mut |restored| {
+            let owner = match &restored {
+                Restored::Session(session) => {
+                    sessions += 1;
+                    placement.owner(&session.stored.client_id)
+                }
+                Restored::Retained(message) => {
+                    retained += 1;
+                    Engine::keeper_of(*seed, *shards, message.topic())
+                }
+            };
+            let share = &mut shares[owner.index()];
+            share.push(restored);
+            if share.len() >= RESTORED_MAX {
+                port.push(owner, Item::Restored(std::mem::take(share)));
+                flush_all(port);
+            }
+        })?;
+        for (owner, share) in (0..).map(ShardId).zip(shares) {
+            self.port.push(owner, Item::Restored(share));
+            self.port.push(owner, Item::RestoredAll);
+        }
+        flush_all(&mut self.port);
+        info!(path = %self.plan.path.display(), sessions, retained, "store opened");
+        Ok(())
+    }
+
+    fn run(&mut self) {
+        while !self.stopping || self.store.has_waiting() && self.state == StoreState::Ready {
+            self.hear();
+            self.results();
+            self.commit();
+            if self.store.checkpoint_due() {
+                self.checkpoint();
+            }
+            self.beat();
+            self.port.flush();
+            self.wait();
+        }
+        self.finish();
+    }
+
+    /// Takes what the shards want, unless too much waits to be settled.
+    fn hear(&mut self) {
+        if self.store.is_swamped() {
+            return;
+        }
+        let Self { port, store, jobs, .. } = self;
+        port.drain(BUDGET, &mut |from, item| match item {
+            Item::Persist(batch) => store.submit(from, *batch),
+            Item::Fetch(fetch) => {
+                // The other thread ends after this one.
+                let _ = jobs.send(Job::Read(from, store.fetch(fetch)));
+            }
+            _ => {}
+        });
+    }
+
+    fn results(&mut self) {
+        while let Ok(done) = self.results.try_recv() {
+            match done {
+                Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
+                Done::Settled(bytes) => {
+                    if let Err(error) = self.store.finish_checkpoint(bytes) {
+                        warn!(%error, "segments of the journal cannot be removed");
+                    }
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let port = &mut self.port;
+        match self.store.commit(&mut |core, until| port.push(core, Item::Durable(until))) {
+            Ok(()) => {}
+            Err(refusing) => self.refuse(&refusing),
+        }
+    }
+
+    fn refuse(&mut self, why: &Refusing) {
+        if self.state == StoreState::Ready {
+            error!(path = %self.plan.path.display(), %why, "nothing more is kept: messages for stored sessions are refused");
+            self.tell(StoreState::Refusing);
+        }
+    }
+
+    fn tell(&mut self, state: StoreState) {
+        self.state = state;
+        for shard in (0..self.shards).map(ShardId) {
+            self.port.push(shard, Item::StoreIs(state));
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        if let Some(checkpoint) = self.store.begin_checkpoint() {
+            // The other thread ends after this one.
+            let _ = self.jobs.send(Job::Settle(checkpoint));
+        }
+    }
+
+    /// What is to be done now and then.
+    fn beat(&mut self) {
+        let now = self.clock.now();
+        if now < self.beat {
+            return;
+        }
+        self.beat = now + BEAT;
+        self.beats += 1;
+        let free =
+            rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
+        match self.state {
+            StoreState::Ready if low => {
+                error!(
+                    path = %self.plan.path.display(),
+                    free = free.unwrap_or(0),
+                    reserve = self.plan.reserve_bytes,
+                    "the disk is nearly full: messages for stored sessions are refused"
+                );
+                self.tell(StoreState::Refusing);
+            }
+            StoreState::Refusing if !low && !self.store.has_waiting() => {
+                info!(path = %self.plan.path.display(), "the store takes messages again");
+                self.tell(StoreState::Ready);
+            }
+            _ => {}
+        }
+        if self.store.is_unsettled() || self.state == StoreState::Refusing {
+            self.checkpoint();
+        }
+        if self.beats.is_multiple_of(NOTED) {
+            self.store.heartbeat(now);
+        }
+    }
+
+    /// Sleeps until a shard or the other thread has something, or the next beat.
+    fn wait(&mut self) {
+        let failed = self.store.has_waiting();
+        if !self.port.prepare_sleep() && !failed && !self.store.is_swamped() {
+            self.port.awake();
+            return;
+        }
+        let span = self.beat - self.clock.now();
+        let timeout = Timespec {
+            tv_sec: i64::try_from(span.as_secs()).unwrap_or(1),
+            tv_nsec: i64::try_from(span.0 % 1_000).unwrap_or(0) * 1_000_000,
+        };
+        let readable = PollFlags::IN;
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.port.doorbell(), readable),
+            PollFd::new(&*self.bell, readable),
+            PollFd::from_borrowed_fd(self.stop.as_fd(), readable),
+        ];
+        // It fails only when interrupted, and then everything is looked at once more.
+        let woken = poll(&mut fds, Some(&timeout));
+        let (stopping, rung) = (!fds[2].revents().is_empty(), !fds[1].revents().is_empty());
+        self.stopping |= woken.is_ok() && stopping;
+        if rung {
+            let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+        }
+        self.port.awake();
+    }
+
+    /// The shards have stopped: what they asked for is kept, and settled so that the next start is short.
+    fn finish(&mut self) {
+        self.hear();
+        self.commit();
+        while self.store.is_settling() {
+            match self.results.recv() {
+                Ok(Done::Settled(bytes)) => drop(self.store.finish_checkpoint(bytes)),
+                Ok(Done::Read(..)) => {}
+                Err(_) => return,
+            }
+            if self.store.is_unsettled() {
+                break;
+            }
+        }
+        if let Some(checkpoint) = self.store.begin_checkpoint() {
+            let _ = self.jobs.send(Job::Settle(checkpoint));
+            while let Ok(done) = self.results.recv() {
+                if let Done::Settled(bytes) = done {
+                    let _ = self.store.finish_checkpoint(bytes);
+                    break;
+                }
+            }
+        }
+        self.store.close();
+    }
+}
+
+/// Sends everything, however long a shard takes.
+fn flush_all(port: &mut Port<Item>) {
+    port.flush();
+    while port.congested() {
+        if port.prepare_sleep() {
+            let mut fds = [PollFd::from_borrowed_fd(port.doorbell(), PollFlags::IN)];
+            // Interrupted or not, it is tried again.
+            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }));
+        }
+        port.awake();
+        port.flush();
+    }
+}
+
+/// The thread that owns the settled state.
+struct Settler {
+    settled: SledSettled,
+    jobs: Receiver<Job>,
+    done: Sender<Done>,
+    bell: Arc<OwnedFd>,
+    reading: Reading,
+}
+
+impl Settler {
+    fn run(mut self) {
+        while let Ok(job) = self.jobs.recv() {
+            let done = match job {
+                Job::Settle(checkpoint) => match checkpoint.run(&mut self.settled) {
+                    Ok(()) => Done::Settled(Some(self.settled.bytes_on_disk().unwrap_or(0))),
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Done::Settled(None),
+                    Err(error) => leave(&error),
+                },
+                Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
+                    Ok(fetched) => Done::Read(to, fetched),
+                    Err(error) => leave(&error),
+                },
+            };
+            // Nobody listens any more when the broker stops.
+            let _ = self.done.send(done);
+            ring(&self.bell);
+        }
+        if let Err(error) = self.settled.close() {
+            warn!(%error, "the settled state was not closed in order");
+        }
+    }
+}
+
+fn ring(bell: &OwnedFd) {
+    // It fails only when the counter is full, and then it is rung.
+    let _: Result<usize, Errno> = write(bell, &1u64.to_ne_bytes());
+}
+
+/// Ends the process at once, without destructors: one of a database that has failed may wait for ever. What was
+/// acknowledged is in the journal.
+fn leave(error: &std::io::Error) -> ! {
+    error!(%error, "the store has failed and the broker ends; what was acknowledged is kept and will be there at the next start");
+    std::process::exit(74)
+}
