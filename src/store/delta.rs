@@ -97,7 +97,9 @@ impl Changes {
         let slot = &mut self.slots[at];
         slot.received = false;
         let freed = slot.body.take().map_or(0, |body| let_go(&body));
-        while self.slots.pop_front_if(|slot| slot.body.is_none() && !slot.received).is_some() {}
+        while self.slots.front().is_some_and(|slot| slot.body.is_none() && !slot.received) {
+            self.slots.pop_front();
+        }
         if self.slots.is_empty() {
             self.slots = VecDeque::new();
         }

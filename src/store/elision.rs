@@ -30,7 +30,7 @@ impl Elision {
         for at in 0..batches.len() {
             for request in 0..batches[at].1.ops.len() {
                 let Batch { ops, to: all, .. } = &batches[at].1;
-                match &ops[request] {
+                let done = match &ops[request] {
                     PersistOp::Message { to, .. } => {
                         let range = to.start as usize..to.end as usize;
                         for (recipient, to) in range.clone().zip(&all[range]) {
@@ -38,17 +38,18 @@ impl Elision {
                                 self.owed.insert((session, to.seq), [at, recipient, request]);
                             }
                         }
+                        continue;
                     }
                     // Its packet id is used, which is to be written.
                     PersistOp::Received(place) => {
                         self.owed.remove(&(place.session, place.seq));
+                        continue;
                     }
-                    &PersistOp::Done(place) => {
-                        if self.take_out(place, batches) {
-                            batches[at].1.ops[request] = PersistOp::Nothing;
-                        }
-                    }
-                    _ => {}
+                    &PersistOp::Done(place) => place,
+                    _ => continue,
+                };
+                if self.take_out(done, batches) {
+                    batches[at].1.ops[request] = PersistOp::Nothing;
                 }
             }
         }

@@ -32,26 +32,36 @@ impl Model {
     fn apply_one(&mut self, op: &PersistOp, to: &[Recipient]) {
         match op {
             PersistOp::Nothing => {}
-            PersistOp::Session(stored) => match self.sessions.get_mut(&stored.id.0) {
-                Some(held) => held.stored = (**stored).clone(),
-                None => drop(self.sessions.insert(stored.id.0, Held::new((**stored).clone()))),
-            },
-            PersistOp::End(session) => drop(self.sessions.remove(&session.0)),
+            PersistOp::Session(stored) => {
+                let held = self.sessions.entry(stored.id.0).or_insert_with(|| Held::new((**stored).clone()));
+                held.stored = (**stored).clone();
+            }
+            PersistOp::End(session) => {
+                self.sessions.remove(&session.0);
+            }
             PersistOp::Subscribe { session, filter, subscription } => {
-                self.with(*session, |held| drop(held.subscriptions.insert(filter.clone(), *subscription)));
+                self.with(*session, |held| {
+                    held.subscriptions.insert(filter.clone(), *subscription);
+                });
             }
             PersistOp::Unsubscribe { session, filter } => {
-                self.with(*session, |held| drop(held.subscriptions.remove(filter)));
+                self.with(*session, |held| {
+                    held.subscriptions.remove(filter);
+                });
             }
             PersistOp::Message { message, to: range, inbound, instead_of, .. } => {
                 instead_of.iter().for_each(|place| self.done(*place));
-                for (session, id) in inbound {
-                    self.with(*session, |held| drop(held.inbound.insert(id.get())));
+                if let Some((session, id)) = inbound {
+                    self.with(*session, |held| {
+                        held.inbound.insert(id.get());
+                    });
                 }
                 for recipient in &to[range.start as usize..range.end as usize] {
                     let Some(session) = recipient.session else { continue };
                     let entry = (recipient.clone(), (**message).clone());
-                    self.with(session, |held| drop(held.owed.insert(recipient.seq, entry)));
+                    self.with(session, |held| {
+                        held.owed.insert(recipient.seq, entry);
+                    });
                 }
             }
             PersistOp::Done(place) => self.done(*place),
@@ -60,16 +70,21 @@ impl Model {
                 held.received.insert(place.seq);
             }),
             PersistOp::Inbound { session, id } => {
-                self.with(*session, |held| drop(held.inbound.insert(id.get())));
+                self.with(*session, |held| {
+                    held.inbound.insert(id.get());
+                });
             }
             PersistOp::Released { session, id } => {
-                self.with(*session, |held| drop(held.inbound.remove(&id.get())));
+                self.with(*session, |held| {
+                    held.inbound.remove(&id.get());
+                });
             }
             PersistOp::Retain(message) => {
                 let topic = message.topic().to_owned();
-                match message.payload().is_empty() {
-                    true => drop(self.retained.remove(&topic)),
-                    false => drop(self.retained.insert(topic, (**message).clone())),
+                if message.payload().is_empty() {
+                    self.retained.remove(&topic);
+                } else {
+                    self.retained.insert(topic, (**message).clone());
                 }
             }
         }
