@@ -10,7 +10,7 @@ use crate::store::journal::SyncMode;
 use crate::store::read::Reading;
 use crate::store::settle::SWEPT_PAGES;
 use crate::store::settled::{Change, Entry, MemorySettled, Settled, Tree};
-use crate::types::{HashSeed, Now, SessionId, SessionKey, ShardId};
+use crate::types::{HashSeed, Now, PacketId, SessionId, SessionKey, ShardId};
 use std::io;
 
 fn values(world: &World, tree: Tree) -> usize {
@@ -266,6 +266,35 @@ fn after_a_checkpoint_a_power_cut_is_no_refusal_even_where_commits_do_not_wait_f
         world.checkpoint();
         world.disk.cut();
         world.reopen(options).expect("the journal reaches as far as what is settled");
+        world.check_fetch(7, 1 << 20, |_| {});
+    }
+}
+
+#[test]
+fn of_a_message_that_nobody_needs_any_more_the_packet_id_is_kept() {
+    let mut world = World::new(1);
+    world.keep(vec![session(1), session(2), message(0..1, b"old")], vec![recipient(2, 1)]);
+    let PersistOp::Message { message: new, to, left, .. } = message(0..1, b"new") else { unreachable!() };
+    let inbound = PacketId::new(9).map(|id| (SessionId(2), id));
+    let instead_of = Some(place(2, 1, b"old"));
+    let moved = PersistOp::Message { message: new, to, left, inbound, instead_of };
+    for done in [place(1, 1, b"new"), place(1, 2, b"new")] {
+        // The second time there is no place that it leaves.
+        let mut moved = moved.clone();
+        if let PersistOp::Message { instead_of, .. } = &mut moved
+            && done.seq == 2
+        {
+            *instead_of = None;
+            world.keep(
+                vec![PersistOp::Released { session: SessionId(2), id: inbound.expect("9").1 }],
+                Vec::new(),
+            );
+        }
+        world.keep(vec![moved, PersistOp::Done(done)], vec![recipient(1, done.seq)]);
+        world.disk.cut();
+        world.reopen(OPTIONS).expect("opens");
+        assert_eq!(world.kept.sessions[&2].inbound.len(), 1);
+        assert!(world.kept.sessions[&2].owed.is_empty());
         world.check_fetch(7, 1 << 20, |_| {});
     }
 }
