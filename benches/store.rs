@@ -111,7 +111,7 @@ fn with<S: Settled>(c: &mut Criterion, name: &str, settled: impl Fn(&Path) -> S)
         let folder = tempfile::tempdir().expect("a folder");
         let mut bench = Bench::new(&folder.path().join("journal"), settled(folder.path()), sessions);
         group.throughput(Throughput::Elements(GROUP));
-        // About a million messages, and the checkpoints that they make necessary, in one measurement.
+        // Long enough for some checkpoints.
         group.measurement_time(Duration::from_secs(if quick() { 1 } else { 3 }));
         group.bench_function(BenchmarkId::new("come and go", sessions), |b| {
             b.iter(|| {
