@@ -281,8 +281,10 @@ impl<D: Disk> Store<D> {
         if self.frozen.is_some() || self.active.is_empty() && self.since_checkpoint == 0 {
             return None;
         }
-        // The settled state must not get ahead of the journal. A failure is met again, and told, by the next commit.
-        self.journal.sync().ok()?;
+        // The settled state must not be ahead of what the disk has of the journal.
+        if self.journal.sync().is_err() {
+            return None;
+        }
         let mut next = Delta::new(self.seed);
         (next.now, next.next_session) = (self.active.now, self.active.next_session);
         let delta = Arc::new(std::mem::replace(&mut self.active, next));

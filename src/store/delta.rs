@@ -72,18 +72,18 @@ impl Changes {
 
     fn put(&mut self, recipient: Recipient, body: Arc<Body>) {
         self.next_seq = self.next_seq.max(recipient.seq + 1);
-        self.messages += 1;
-        self.bytes += size_of_entry(&body.message);
+        let size = size_of_entry(&body.message);
         let slot = Slot { recipient, body: Some(body), received: false };
         match self.slots.back() {
             Some(last) if last.recipient.seq >= slot.recipient.seq => {
                 // Messages of other cores may come late.
-                if let Err(at) = self.find(slot.recipient.seq) {
-                    self.slots.insert(at, slot);
-                }
+                let Err(at) = self.find(slot.recipient.seq) else { return };
+                self.slots.insert(at, slot);
             }
             _ => self.slots.push_back(slot),
         }
+        self.messages += 1;
+        self.bytes += size;
     }
 
     /// Returns how much memory more, or less, is used.
