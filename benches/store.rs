@@ -48,8 +48,8 @@ impl<S: Settled> Bench<S> {
         for seq in self.seq..self.seq + GROUP {
             let begin = u32::try_from(batch.to.len()).expect("few");
             batch.to.extend((1..=self.sessions).map(|session| recipient(session, seq)));
-            let (to, left) =
-                (begin..u32::try_from(batch.to.len()).expect("few"), batch.to.len() as u32 - begin);
+            let end = u32::try_from(batch.to.len()).expect("few");
+            let (to, left) = (begin..end, end - begin);
             let message = Arc::new(message());
             batch.ops.push(PersistOp::Message { message, to, left, inbound: None, instead_of: None });
         }
