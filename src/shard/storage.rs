@@ -344,7 +344,9 @@ impl Committer {
         let free =
             rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
+        let over = self.store.over_bound();
         match self.state {
+            StoreState::Ready if over.is_some() => over.iter().for_each(|over| self.refuse(over)),
             StoreState::Ready if low => {
                 error!(
                     path = %self.plan.path.display(),
@@ -354,7 +356,7 @@ impl Committer {
                 );
                 self.tell(StoreState::Refusing);
             }
-            StoreState::Refusing if !low && !self.store.has_waiting() => {
+            StoreState::Refusing if !low && over.is_none() && !self.store.has_waiting() => {
                 info!(path = %self.plan.path.display(), "the store takes messages again");
                 self.tell(StoreState::Ready);
             }
