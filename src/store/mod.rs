@@ -4,7 +4,7 @@
 //! A journal in front makes single changes durable; at a checkpoint their net effect is applied here in one go, together
 //! with the journal's position, so that after a crash the journal is replayed from exactly there ([`Settled::apply`]).
 //!
-//! Only `store/sled.rs` knows which database this is.
+//! Only `store/sled/` knows which database this is.
 
 mod core;
 mod delta;
@@ -18,8 +18,6 @@ mod record;
 mod settle;
 mod settled;
 mod sled;
-#[cfg(test)]
-mod tests;
 
 pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
 pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
