@@ -2,8 +2,8 @@
 //!
 //! What it keeps is asked for with jobs, and each job has a time without progress after which it is given up. After the
 //! first error the thread is parked for good with what it keeps, so that no destructor runs, and every later job is refused
-//! at once. A panic on the thread counts as an error also where the program is built to abort on panics: the process's panic
-//! hook reports it and never returns. (Hence no other hook can be set afterwards: it would wait for this one.)
+//! at once. A panic on the thread counts as an error also where the program is built to abort on panics: there the process's
+//! panic hook reports it and never returns. (Hence no other hook can be set after that: it would wait for this one.)
 
 use std::cell::{OnceCell, RefCell};
 use std::io;
@@ -14,6 +14,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Once};
 use std::thread;
 use std::time::Duration;
+
+/// Twice what is needed without optimization. It is not taken before it is used.
+const STACK_BYTES: usize = 16 << 20;
 
 type Job<S> = Box<dyn FnOnce(&mut S) -> Fate + Send>;
 
@@ -87,7 +90,8 @@ impl<S: Send + 'static> Keeper<S> {
     pub(super) fn start(name: &str, kept: S) -> io::Result<Self> {
         report_panics();
         let (jobs, queue) = mpsc::channel();
-        thread::Builder::new().name(name.to_owned()).spawn(move || serve(kept, &queue))?;
+        let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+        thread.spawn(move || serve(kept, &queue))?;
         Ok(Self { jobs, progress: Progress::default(), broken: OnceCell::new() })
     }
 
@@ -179,7 +183,9 @@ fn report_panics() {
             match last_words.ok().flatten() {
                 Some(last_words) => {
                     last_words(described(info));
-                    park();
+                    if cfg!(panic = "abort") {
+                        park();
+                    }
                 }
                 None => others(info),
             }
