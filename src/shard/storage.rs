@@ -20,7 +20,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// What an event of the epoll set is about.
@@ -35,10 +34,6 @@ const BEAT: Span = Span::from_secs(1);
 const NOTED: u64 = 10;
 /// What one message restores at most.
 const RESTORED_MAX: usize = 128;
-/// What sled may cache.
-const CACHE_BYTES: usize = 32 << 20;
-/// For how long opening the settled state may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
 const RESERVE_PART: u64 = 2;
 
@@ -175,8 +170,7 @@ impl Opened {
 /// # Errors
 /// See [`OpenError`].
 pub fn open_settled(path: &Path, reserve_bytes: u64) -> Result<SledSettled, OpenError> {
-    let options =
-        SledOptions { cache_bytes: CACHE_BYTES, reserve_bytes, open_timeout: OPEN_TIMEOUT, fatal: leave };
+    let options = SledOptions { reserve_bytes, ..SledOptions::default() };
     SledSettled::open(&path.join("settled"), options)
 }
 
