@@ -11,7 +11,6 @@ use pantala::store::{MemorySettled, Options, RealDisk, Settled, SledOptions, Sle
 use pantala::types::{Delivery, HashSeed, Message, Now, QoS, SessionId, ShardId};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Messages of a group.
 const GROUP: u64 = 128;
@@ -95,12 +94,7 @@ fn message() -> Message {
 }
 
 fn sled(folder: &Path) -> SledSettled {
-    let options = SledOptions {
-        cache_bytes: 64 << 20,
-        reserve_bytes: 0,
-        open_timeout: Duration::from_secs(60),
-        fatal: |error| panic!("{error}"),
-    };
+    let options = SledOptions { reserve_bytes: 0, ..SledOptions::default() };
     SledSettled::open(&folder.join("settled"), options).expect("a new one")
 }
 
