@@ -318,7 +318,7 @@ impl Delivering<'_> {
     ) -> Sent {
         let Outgoing { qos, retain, ids, share } = outgoing;
         let keep = !session.ephemeral() || session.stored.is_some() || share.is_some();
-        let stored = self.stored(session);
+        let (stored, seq) = (self.stored(session), session.number());
         let Presence::Here(link) = &mut session.presence else { return Sent::NotNow };
         if qos == QoS::ExactlyOnce && !self.durable.is_kept(stored) {
             // It might reach the client, be forgotten in a crash, and reach it again under another packet id.
@@ -337,7 +337,7 @@ impl Delivering<'_> {
         let sent = if qos == QoS::AtMostOnce {
             self.frames.offer(slot, link.conn, fx)
         } else {
-            let (seq, exactly_once) = (session.next_seq, qos == QoS::ExactlyOnce);
+            let exactly_once = qos == QoS::ExactlyOnce;
             let kept = || keep.then(|| outgoing.kept(publication, seq, stored));
             let Some(id) = session.outbound.take(seq, exactly_once, kept) else { return Sent::NotNow };
             let sent = self.frames.offer_as(slot, id, link.conn, fx);
@@ -412,7 +412,7 @@ impl Delivering<'_> {
         fx: &mut impl Effects,
     ) {
         let stored = self.stored(session);
-        let queued = outgoing.kept(publication, session.next_seq, stored);
+        let queued = outgoing.kept(publication, session.number(), stored);
         let size = queued.size();
         let (durable, gauges) = (&mut *self.durable, &mut *self.gauges);
         let (mut dropped, owner) = (0, session.stored);

@@ -397,7 +397,7 @@ fn a_full_output_drops_qos_0_and_holds_back_qos_1_until_it_drains() {
     assert_eq!((report.counters.dropped.output_full, report.queued_messages), (1, 2));
     bench.fx.full.clear();
     bench.engine.writable(bench.now, ConnKey { slot: 0, generation: 0 }, &mut bench.fx);
-    let got = [publish(2, "a", Some(2), "kept"), publish(2, "a", Some(3), "too")].concat();
+    let got = [publish(2, "a", Some(1), "kept"), publish(2, "a", Some(2), "too")].concat();
     assert_eq!(bench.taken(0), got);
     assert_eq!(bench.engine.report().queued_bytes, 0);
 }

@@ -206,6 +206,14 @@ impl Session {
         }
     }
 
+    /// The number for its next message of QoS 1 or 2: one whose packet id is free.
+    pub fn number(&mut self) -> u64 {
+        while self.outbound.is_taken(self.next_seq) {
+            self.next_seq += 1;
+        }
+        self.next_seq
+    }
+
     /// The number of the first message that was not sent yet.
     pub fn unsent(&self) -> u64 {
         let waiting = self.queue.front().map(|first| first.seq);

@@ -12,6 +12,7 @@ mod core;
 mod delta;
 mod disk;
 mod dump;
+mod elision;
 mod group;
 mod journal;
 mod layout;
