@@ -3,6 +3,7 @@
 //! Each test has a folder of its own and runs the program on it several times, killed or stopped in between, with other
 //! numbers of shards.
 
+mod delivery;
 mod sessions;
 
 use crate::support::{Broker, Connect, Raw, connack};
@@ -28,6 +29,9 @@ const RESTARTS: [(End, u16, u16); 5] = [
     (End::Stopped, 2, 3),
 ];
 
+/// Short files, which are soon read in a build without optimizations. Further settings of the store follow at once.
+const SMALL: &str = "[store]\nsegment_bytes = 1_048_576";
+
 /// A store's folder and the broker that runs on it at present.
 struct Life {
     folder: TempDir,
@@ -45,8 +49,9 @@ impl Life {
 
     fn ending((end, shards, shards_after): (End, u16, u16), settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let broker = Some(Broker::over(&folder.path().join("store"), shards, settings));
-        Self { folder, settings: settings.to_owned(), broker, end, shards_after }
+        let settings = format!("{SMALL}\n{settings}");
+        let broker = Some(Broker::over(&folder.path().join("store"), shards, &settings));
+        Self { folder, settings, broker, end, shards_after }
     }
 
     /// The store's folder.

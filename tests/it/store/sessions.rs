@@ -7,7 +7,8 @@ use crate::support::{Connect, property, publish, publish_v5, subscribe_v5, unsub
 fn retained_messages_are_there_replaced_and_gone_as_before() {
     each_restart(|life| {
         let mut publisher = clean(life, "publisher");
-        for (topic, payload) in [("r/kept", "old"), ("r/kept", "new"), ("r/cleared", "x"), ("r/cleared", "")] {
+        for (topic, payload) in [("r/kept", "old"), ("r/kept", "new"), ("r/cleared", "x"), ("r/cleared", "")]
+        {
             publisher.publishes_v3(1, topic, payload.as_bytes());
         }
         life.restart();
