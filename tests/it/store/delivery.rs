@@ -49,9 +49,11 @@ fn publish_twice_assured(raw: &mut Raw, topic: &str, id: u16, payload: &[u8]) {
 #[test]
 fn queued_messages_come_in_their_order_with_their_qos_and_properties() {
     each_restart(|life| {
-        drop(persistent(life, "old", false));
-        persistent(life, "old", true).subscribe("q", 2);
-        life.kept_v5("new", false).subscribe_v5("q", 2 | 8);
+        let (mut old, mut new) = (persistent(life, "old", false), life.kept_v5("new", false));
+        old.subscribe("q", 2);
+        new.subscribe_v5("q", 2 | 8);
+        old.leave_v3();
+        new.leave();
         let mut publisher = life.v5("publisher");
         let properties = [vec![0x01, 1], property::pair("k", "v")].concat();
         let block = [&varint(properties.len()), &properties[..]].concat();

@@ -4,6 +4,7 @@
 //! numbers of shards.
 
 mod delivery;
+mod expiry;
 mod sessions;
 
 use crate::support::{Broker, Connect, Raw, connack};
