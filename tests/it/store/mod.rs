@@ -3,6 +3,7 @@
 //! Each test has a folder of its own and runs the program on it several times, killed or stopped in between, with other
 //! numbers of shards.
 
+mod bounds;
 mod delivery;
 mod expiry;
 mod sessions;
