@@ -6,6 +6,8 @@
 mod bounds;
 mod delivery;
 mod expiry;
+mod folder;
+mod full;
 mod sessions;
 
 use crate::support::{Broker, Connect, Raw, connack};
