@@ -8,6 +8,7 @@ mod delivery;
 mod expiry;
 mod folder;
 mod full;
+mod long;
 mod sessions;
 
 use crate::support::{Broker, Connect, Raw, connack};
