@@ -4,6 +4,7 @@
 //! numbers of shards.
 
 mod bounds;
+mod damage;
 mod delivery;
 mod expiry;
 mod folder;
