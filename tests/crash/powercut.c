@@ -25,7 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum op { OPEN = 1, WRITE, TRUNCATE, LENGTH, SYNC_BEGIN, SYNC_END, RENAME, REMOVE, MKDIR };
+enum op { OPEN = 1, WRITE, TRUNCATE, LENGTH, SYNC_BEGIN, SYNC_END, RENAME, REMOVE, MKDIR, SYNC_ALL_BEGIN, SYNC_ALL_END };
 
 struct header {
     uint32_t op;
@@ -59,6 +59,7 @@ REAL(int, real_fallocate, int, int, off64_t, off64_t);
 REAL(int, real_posix_fallocate, int, off64_t, off64_t);
 REAL(int, real_fsync, int);
 REAL(int, real_fdatasync, int);
+REAL(void, real_sync, void);
 REAL(int, real_renameat2, int, const char *, int, const char *, unsigned);
 REAL(int, real_unlinkat, int, const char *, int);
 REAL(int, real_mkdirat, int, const char *, mode_t);
@@ -92,6 +93,7 @@ static void start(void) {
     real_posix_fallocate = real("posix_fallocate64");
     real_fsync = real("fsync");
     real_fdatasync = real("fdatasync");
+    real_sync = real("sync");
     real_renameat2 = real("renameat2");
     real_unlinkat = real("unlinkat");
     real_mkdirat = real("mkdirat");
@@ -373,6 +375,20 @@ int fsync(int fd) {
 int fdatasync(int fd) {
     ready();
     return synced(fd, real_fdatasync);
+}
+
+/* A program that the process runs may sync for it: the number of such a sync is that of the program. */
+void sync(void) {
+    ready();
+    struct header header = {.op = SYNC_ALL_BEGIN, .handle = (uint64_t)getpid()};
+    pthread_mutex_lock(&lock);
+    if (out >= 0) record(header, NULL, 0, NULL, 0);
+    pthread_mutex_unlock(&lock);
+    real_sync();
+    header.op = SYNC_ALL_END;
+    pthread_mutex_lock(&lock);
+    if (out >= 0) record(header, NULL, 0, NULL, 0);
+    pthread_mutex_unlock(&lock);
 }
 
 int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags) {

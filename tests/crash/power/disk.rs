@@ -90,12 +90,20 @@ pub(crate) struct Disk {
     handles: HashMap<Handle, Node>,
     /// Syncs that run: the event that each began with.
     syncs: HashMap<u64, u64>,
+    /// The same for syncs of everything.
+    syncs_of_all: HashMap<u64, u64>,
     events: u64,
 }
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { nodes: vec![Kind::folder()], handles: HashMap::new(), syncs: HashMap::new(), events: 0 }
+        Self {
+            nodes: vec![Kind::folder()],
+            handles: HashMap::new(),
+            syncs: HashMap::new(),
+            syncs_of_all: HashMap::new(),
+            events: 0,
+        }
     }
 }
 
@@ -104,6 +112,7 @@ impl Disk {
     pub(crate) fn play(&mut self, events: impl IntoIterator<Item = Event>) {
         self.handles.clear();
         self.syncs.clear();
+        self.syncs_of_all.clear();
         for event in events {
             self.events += 1;
             self.event(event);
@@ -139,6 +148,13 @@ impl Disk {
             Event::SyncEnd { handle, number } => {
                 let began = self.syncs.remove(&number).expect("a sync begins before it ends");
                 self.sync(self.handles[&handle], began);
+            }
+            Event::SyncAllBegin { number } => {
+                self.syncs_of_all.insert(number, self.events);
+            }
+            Event::SyncAllEnd { number } => {
+                let began = self.syncs_of_all.remove(&number).expect("a sync begins before it ends");
+                (0..self.nodes.len()).for_each(|node| self.sync(node, began));
             }
             Event::Rename { from, to } => self.rename(&from, &to),
             Event::Remove { path } => {

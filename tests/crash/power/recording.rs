@@ -40,6 +40,14 @@ pub(crate) enum Event {
         handle: Handle,
         number: u64,
     },
+    /// The same for everything, by a process of this number.
+    SyncAllBegin {
+        number: u64,
+    },
+    /// It is.
+    SyncAllEnd {
+        number: u64,
+    },
     Rename {
         from: String,
         to: String,
@@ -88,6 +96,8 @@ fn event(bytes: &[u8]) -> Option<(Event, &[u8])> {
         }
         (8, _) => Event::Remove { path },
         (9, _) => Event::MakeFolder { path },
+        (10, _) => Event::SyncAllBegin { number: handle },
+        (11, _) => Event::SyncAllEnd { number: handle },
         (op, _) => panic!("no operation has the number {op}"),
     };
     Some((event, rest))

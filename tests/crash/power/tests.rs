@@ -90,6 +90,13 @@ fn a_sync_of_one_file_does_not_cover_another() {
 }
 
 #[test]
+fn a_sync_of_everything_covers_files_and_names() {
+    let all = [Event::SyncAllBegin { number: 9 }, Event::SyncAllEnd { number: 9 }];
+    let synced = [vec![open(1, "a"), write(1, 0, b"a")], all.to_vec()].concat();
+    assert_eq!(left(&synced), BTreeSet::from([file(b"a")]));
+}
+
+#[test]
 fn a_name_needs_a_sync_of_its_folder() {
     let unnamed = [open(1, "a"), write(1, 0, b"x"), begin(1, 1), end(1, 1)];
     assert_eq!(left(&unnamed), BTreeSet::from([vec![], file(b"x")]));
