@@ -4,7 +4,9 @@ use crate::PATIENCE;
 use crate::link::Link;
 use crate::wire::Heard;
 use bytes::BytesMut;
-use pantala::codec::{Packet, Properties, Publish, Subscribe, SubscribeFilters, SubscriptionOptions, Version};
+use pantala::codec::{
+    Packet, Properties, Publish, Subscribe, SubscribeFilters, SubscriptionOptions, Version,
+};
 use pantala::types::{PacketId, QoS};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;

@@ -91,8 +91,8 @@ impl Home {
         let ready = receiver.recv_timeout(PATIENCE).unwrap_or_default();
         let address =
             ready.trim().strip_prefix("listening on tcp://").and_then(|address| address.parse().ok());
-        broker.address =
-            address.unwrap_or_else(|| panic!("no ready line but {ready:?}; its log ends:\n{}", self.log_end()));
+        broker.address = address
+            .unwrap_or_else(|| panic!("no ready line but {ready:?}; its log ends:\n{}", self.log_end()));
         broker
     }
 

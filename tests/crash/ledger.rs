@@ -29,8 +29,14 @@ enum Event {
     Vanished,
     Acknowledged,
     Refused,
-    Delivered { to: usize, qos: QoS, dup: bool },
-    Excused { to: usize },
+    Delivered {
+        to: usize,
+        qos: QoS,
+        dup: bool,
+    },
+    Excused {
+        to: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -221,7 +227,15 @@ impl Ledger {
     pub(crate) fn announces(&mut self, topic: &str, len: usize) -> usize {
         let (index, sent_at) = (self.messages.len(), self.tick());
         let (topic, qos, sent) = (topic.to_owned(), QoS::AtLeastOnce, WILL);
-        self.messages.push(Message { topic, qos, len, sent, sent_at, acknowledged_at: None, history: Vec::new() });
+        self.messages.push(Message {
+            topic,
+            qos,
+            len,
+            sent,
+            sent_at,
+            acknowledged_at: None,
+            history: Vec::new(),
+        });
         self.note(index, Event::Announced);
         index
     }
@@ -345,8 +359,11 @@ impl Ledger {
         for index in lost.into_keys() {
             self.counts.losses += 1;
             if self.told.len() < TOLD {
-                let text =
-                    format!("lost: {} never got what was acknowledged\n{}", self.accounts[who].name, self.story(index));
+                let text = format!(
+                    "lost: {} never got what was acknowledged\n{}",
+                    self.accounts[who].name,
+                    self.story(index)
+                );
                 self.tell(text);
             }
         }
@@ -365,7 +382,11 @@ impl Ledger {
             };
             if let Err(expected) = kept.allows(found) {
                 let found = found.map_or("nothing".to_owned(), |index| format!("message {index}"));
-                wrong.push((topic.clone(), format!("{found} instead of {expected}"), kept.last_acknowledged()));
+                wrong.push((
+                    topic.clone(),
+                    format!("{found} instead of {expected}"),
+                    kept.last_acknowledged(),
+                ));
             }
         }
         for (topic, text, index) in wrong {

@@ -308,7 +308,6 @@ impl Run {
         if !self.ledger.is_clean() {
             told = format!("{told}\n\nthe broker's log ends:\n{}", self.home.log_end());
         }
-        drop(self.broker);
         Outcome { counts, told }
     }
 }

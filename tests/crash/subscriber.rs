@@ -223,7 +223,8 @@ impl Subscriber {
             self.subscriptions.clear();
         }
         // Requests that were not answered are made again.
-        let unanswered = self.subscriptions.iter().filter(|(_, subscription)| subscription.wish != Wish::Held);
+        let unanswered =
+            self.subscriptions.iter().filter(|(_, subscription)| subscription.wish != Wish::Held);
         let mut again: Vec<&'static str> = unanswered.map(|(filter, _)| *filter).collect();
         again.retain(|filter| !ALWAYS.contains(filter));
         again.into_iter().for_each(|filter| self.ask(filter));

@@ -20,7 +20,10 @@ pub(crate) struct Arrival {
 /// A packet from the broker.
 #[derive(Clone, Debug)]
 pub(crate) enum Heard {
-    ConnAck { present: bool, code: u8 },
+    ConnAck {
+        present: bool,
+        code: u8,
+    },
     Publish(Arrival),
     PubAck(PacketId, ReasonCode),
     PubRec(PacketId, ReasonCode),
@@ -108,7 +111,8 @@ impl Wire {
 
     /// The next whole packet of what was read.
     pub(crate) fn next(&mut self) -> Option<Heard> {
-        let whole = split(&self.inbox, u32::MAX).unwrap_or_else(|error| panic!("{error}: {:02x?}", self.inbox));
+        let whole =
+            split(&self.inbox, u32::MAX).unwrap_or_else(|error| panic!("{error}: {:02x?}", self.inbox));
         let Split::Whole { frame, len } = whole else { return None };
         let heard = match decode(frame, self.version) {
             Ok(packet) => Heard::of(&packet),

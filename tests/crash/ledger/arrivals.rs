@@ -100,7 +100,8 @@ impl Ledger {
     pub(crate) fn repeated(&mut self, who: usize, arrival: &Arrival, held: &[u8]) {
         if held != arrival.payload {
             let name = &self.accounts[who].name;
-            let text = format!("{name} got another message with packet id {:?} before its PUBREL", arrival.id);
+            let text =
+                format!("{name} got another message with packet id {:?} before its PUBREL", arrival.id);
             self.violation(&text);
         }
     }

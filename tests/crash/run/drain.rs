@@ -14,11 +14,12 @@ impl Run {
         };
         self.until("everything is acknowledged", ready, Self::take);
         let publishers = self.publishers.iter_mut();
-        let ends: Vec<usize> =
-            publishers.map(|publisher| publisher.publish_end(&mut self.ledger)).collect();
+        let ends: Vec<usize> = publishers.map(|publisher| publisher.publish_end(&mut self.ledger)).collect();
         let ended = |run: &Self| {
             let accounts = run.subscribers.iter().map(|subscriber| subscriber.account());
-            accounts.flat_map(|who| ends.iter().map(move |end| (who, *end))).all(|(who, end)| run.ledger.has(who, end))
+            accounts
+                .flat_map(|who| ends.iter().map(move |end| (who, *end)))
+                .all(|(who, end)| run.ledger.has(who, end))
         };
         self.until("the last messages are there", |run| ended(run) && ready(run), Self::take);
         self.until("all wills are there", |run| !run.ledger.awaits_wills(), Self::take);
