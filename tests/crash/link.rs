@@ -1,7 +1,9 @@
 //! A client's connection and session, for publishers and subscribers alike.
 
 use crate::wire::{Heard, Wire};
-use pantala::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode, Version, Will};
+use pantala::codec::{
+    Connect, Disconnect, Packet, PropertiesBuf, Property, Publish, ReasonCode, Version, Will,
+};
 use std::net::SocketAddr;
 
 /// Sessions outlive every run.
@@ -42,6 +44,13 @@ impl Link {
         Self { id, version, receive_maximum, wire: None, is_online, is_established, starts_clean }
     }
 
+    /// With CRASH_TRACE, everything that clients say and hear is told.
+    fn tell(&self, what: std::fmt::Arguments<'_>) {
+        if std::env::var_os("CRASH_TRACE").is_some() {
+            println!("{}: {what}", self.id);
+        }
+    }
+
     /// How many unacknowledged messages it takes.
     pub(crate) fn window(&self) -> usize {
         if self.version.is_v5() { usize::from(self.receive_maximum) } else { usize::MAX }
@@ -57,6 +66,7 @@ impl Link {
 
     /// Sends CONNECT. A connection that it still has is lost without a word.
     pub(crate) fn connect(&mut self, address: SocketAddr, will: Option<Will<'_>>) {
+        self.tell(format_args!("connects, clean start {}", self.starts_clean));
         let mut properties = PropertiesBuf::default();
         if self.version.is_v5() {
             properties.push(Property::SessionExpiryInterval(EXPIRY_S));
@@ -98,6 +108,13 @@ impl Link {
     }
 
     pub(crate) fn say(&mut self, packet: &Packet<'_>) {
+        let what = match packet {
+            Packet::Publish(Publish { dup, topic, packet_id, .. }) => {
+                format!("{topic} {packet_id:?} DUP {dup}")
+            }
+            other => format!("{other:?}"),
+        };
+        self.tell(format_args!("-> {what}"));
         if let Some(wire) = &mut self.wire {
             wire.say(packet);
         }
@@ -109,6 +126,7 @@ impl Link {
             let reason = ReasonCode::Success;
             self.say(&Packet::Disconnect(Disconnect { reason, properties: Default::default() }));
         }
+        self.tell(format_args!("leaves"));
         self.wire = None;
         self.is_online = false;
     }
@@ -118,8 +136,9 @@ impl Link {
         let Some(wire) = &mut self.wire else { return (Vec::new(), false) };
         wire.flush();
         wire.read();
-        let heard = std::iter::from_fn(|| wire.next()).collect();
+        let heard: Vec<_> = std::iter::from_fn(|| wire.next()).collect();
         let closed = wire.is_closed();
+        heard.iter().for_each(|packet| self.tell(format_args!("<- {packet:?}")));
         if closed {
             self.leave(false);
         }

@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 /// A PUBLISH that was heard.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Arrival {
     pub(crate) dup: bool,
     pub(crate) qos: QoS,
@@ -15,6 +15,14 @@ pub(crate) struct Arrival {
     pub(crate) topic: String,
     pub(crate) id: Option<PacketId>,
     pub(crate) payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { dup, qos, retain, topic, id, payload } = self;
+        let start = String::from_utf8_lossy(&payload[..payload.len().min(10)]);
+        write!(f, "{topic} {start:?}.. {id:?} QoS {}, DUP {dup}, RETAIN {retain}", *qos as u8)
+    }
 }
 
 /// A packet from the broker.
@@ -33,7 +41,7 @@ pub(crate) enum Heard {
     UnsubAck(PacketId),
     PingResp,
     /// Anything else, in words: a client does not expect it.
-    Other(String),
+    Other(#[expect(dead_code, reason = "it is told with Debug")] String),
 }
 
 impl Heard {

@@ -65,7 +65,8 @@ impl Ledger {
         let newest = account.newest.get(&key).copied();
         match newest.filter(|newest| *newest > index) {
             Some(newest) if account.owed.contains_key(&index) => {
-                self.wrong(index, who, &format!("after message {newest} of the same topic"));
+                let before = self.story(newest);
+                self.wrong(index, who, &format!("after message {newest} of the same topic\n{before}"));
             }
             Some(_) => {}
             None => {
