@@ -6,12 +6,13 @@
 //! ([`Settled::apply`]). The journal's files are on a [`Disk`], of which there is a simulated one that loses power,
 //! fills up and fails.
 //!
-//! Only `store/sled.rs` knows which database this is.
+//! Only `store/sled/` knows which database this is.
 
 mod core;
 mod delta;
 mod disk;
 mod dump;
+mod elision;
 mod group;
 mod journal;
 mod layout;
@@ -20,8 +21,6 @@ mod record;
 mod settle;
 mod settled;
 mod sled;
-#[cfg(test)]
-mod tests;
 
 pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
 pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
