@@ -2,7 +2,7 @@
 
 use super::recording::{Event, Handle};
 use pantala::types::Rng;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The unit that a disk writes whole or not at all.
@@ -34,6 +34,16 @@ enum Name {
     Set(String, Node),
     Remove(String),
     Rename(String, String),
+    /// From another folder, in one step with [`Self::MovedOut`] there.
+    MovedIn {
+        name: String,
+        node: Node,
+        from: Node,
+    },
+    MovedOut {
+        name: String,
+        to: Node,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +55,12 @@ enum Kind {
 impl Kind {
     fn folder() -> Self {
         Self::Folder { safe: BTreeMap::new(), pending: Vec::new(), now: BTreeMap::new() }
+    }
+
+    /// Whether something moved between this folder and another, and no sync covered that.
+    fn moves(&self) -> bool {
+        let Self::Folder { pending, .. } = self else { return false };
+        pending.iter().any(|pending| matches!(pending.change, Name::MovedIn { .. } | Name::MovedOut { .. }))
     }
 
     fn file() -> Self {
@@ -87,11 +103,11 @@ impl fmt::Display for Cut {
 #[derive(Debug)]
 pub(crate) struct Disk {
     nodes: Vec<Kind>,
-    handles: HashMap<Handle, Node>,
+    handles: BTreeMap<Handle, Node>,
     /// Syncs that run: the event that each began with.
-    syncs: HashMap<u64, u64>,
+    syncs: BTreeMap<u64, u64>,
     /// The same for syncs of everything.
-    syncs_of_all: HashMap<u64, u64>,
+    syncs_of_all: BTreeMap<u64, u64>,
     events: u64,
 }
 
@@ -99,9 +115,9 @@ impl Default for Disk {
     fn default() -> Self {
         Self {
             nodes: vec![Kind::folder()],
-            handles: HashMap::new(),
-            syncs: HashMap::new(),
-            syncs_of_all: HashMap::new(),
+            handles: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            syncs_of_all: BTreeMap::new(),
             events: 0,
         }
     }
@@ -193,8 +209,12 @@ impl Disk {
 
     fn rename(&mut self, from: &str, to: &str) {
         let ((folder, old), (target, new)) = (self.parent(from), self.parent(to));
-        assert_eq!(folder, target, "{from:?} to {to:?}: renames between folders are not played back");
-        self.name(folder, Name::Rename(old, new));
+        if folder == target {
+            return self.name(folder, Name::Rename(old, new));
+        }
+        let node = self.find(from).unwrap_or_else(|| panic!("{from:?} was renamed and never made"));
+        self.name(folder, Name::MovedOut { name: old, to: target });
+        self.name(target, Name::MovedIn { name: new, node, from: folder });
     }
 
     fn name(&mut self, folder: Node, change: Name) {
@@ -244,9 +264,15 @@ impl Disk {
             }
             Kind::Folder { safe, pending, .. } => {
                 let later = pending.partition_point(|pending| pending.event < began);
-                for Pending { change, .. } in pending.drain(..later) {
+                let mut moves = Vec::new();
+                for Pending { event, change } in pending.drain(..later) {
                     apply_name(safe, &change);
+                    if let Name::MovedIn { from: other, .. } | Name::MovedOut { to: other, .. } = change {
+                        moves.push((other, event + 1));
+                    }
                 }
+                // The other half, and with it what came before it there.
+                moves.into_iter().for_each(|(other, began)| self.sync(other, began));
             }
         }
     }
@@ -254,10 +280,11 @@ impl Disk {
     /// The power goes. What no sync covered is there in whole, in part or not at all.
     ///
     /// File systems keep the order of names, mostly: half of the time one moment holds for all folders, else one for
-    /// each. Bytes have no order: a file has all of them, none, those before a moment, or any of them.
+    /// each, unless something moved between two. Bytes have no order: a file has all of them, none, those before a moment, or any of them.
     pub(crate) fn cut(&mut self, rng: &mut Rng) -> Cut {
         let mut cut = Cut::default();
-        let everywhere = rng.chance(1, 2).then(|| self.moment_of_names(rng));
+        let one_moment = rng.chance(1, 2) || self.nodes.iter().any(Kind::moves);
+        let everywhere = one_moment.then(|| self.moment_of_names(rng));
         for node in &mut self.nodes {
             match node {
                 Kind::File { safe, pending, length } => {
@@ -320,10 +347,10 @@ impl Disk {
 
 fn apply_name(names: &mut BTreeMap<String, Node>, change: &Name) {
     match change {
-        Name::Set(name, node) => {
+        Name::Set(name, node) | Name::MovedIn { name, node, .. } => {
             names.insert(name.clone(), *node);
         }
-        Name::Remove(name) => {
+        Name::Remove(name) | Name::MovedOut { name, .. } => {
             names.remove(name);
         }
         Name::Rename(from, to) => {

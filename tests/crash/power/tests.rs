@@ -123,6 +123,26 @@ fn a_rename_is_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_move_to_another_folder_is_whole_or_not_at_all() {
+    let folders = [
+        vec![Event::MakeFolder { path: "f".to_owned() }, Event::MakeFolder { path: "g".to_owned() }],
+        vec![open(1, "f/a"), open_folder(2, ""), open_folder(3, "f"), open_folder(4, "g")],
+        vec![begin(2, 1), end(2, 1), begin(3, 2), end(3, 2), rename("f/a", "g/b")],
+    ]
+    .concat();
+    let with = |path: &str| {
+        let mut tree = vec![("f".to_owned(), None), ("g".to_owned(), None), (path.to_owned(), Some(vec![]))];
+        tree.sort();
+        tree
+    };
+    assert_eq!(left(&folders), BTreeSet::from([with("f/a"), with("g/b")]));
+    for synced in [3, 4] {
+        let moved = [folders.clone(), vec![begin(synced, 3), end(synced, 3)]].concat();
+        assert_eq!(left(&moved), BTreeSet::from([with("g/b")]));
+    }
+}
+
+#[test]
 fn a_file_whose_removal_was_not_synced_may_come_back() {
     let removed =
         [named(), vec![write(1, 0, b"x"), begin(1, 2), end(1, 2), Event::Remove { path: "a".to_owned() }]]
