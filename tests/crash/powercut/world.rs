@@ -38,8 +38,8 @@ struct Outgoing {
 #[derive(Debug)]
 struct Subscriber {
     version: Version,
-    /// PUBLISH with these has come, PUBREL has not.
-    received: BTreeSet<PacketId>,
+    /// PUBLISH with these has come, for this message, and PUBREL has not.
+    received: BTreeMap<PacketId, u64>,
     /// One in so many lives it connects.
     wakes: u64,
 }
@@ -85,7 +85,7 @@ impl World {
         for (name, takes, wakes) in accounts {
             ledger.account(name, takes);
             let version = *rng.pick(&[Version::V311, Version::V5]);
-            subscribers.push(Subscriber { version, received: BTreeSet::new(), wakes });
+            subscribers.push(Subscriber { version, received: BTreeMap::new(), wakes });
         }
         let mut world = Self {
             publisher: *rng.pick(&[Version::V311, Version::V5]),
@@ -225,8 +225,13 @@ impl World {
                 let message = message_of(&payload);
                 if qos == QoS::ExactlyOnce {
                     client.acknowledge(Packet::PubRec, id);
-                    if !received.insert(id) {
+                    let before = received.insert(id, message);
+                    if before == Some(message) {
                         return Some(None);
+                    }
+                    if let Some(before) = before {
+                        let what = format!("{message} came under packet id {id}, which {before} still has");
+                        self.ledger.violation(&what);
                     }
                 } else {
                     client.acknowledge(Packet::PubAck, id);
