@@ -32,11 +32,11 @@ pub(crate) fn retained(address: SocketAddr) -> BTreeMap<String, Vec<u8>> {
         payload: b"here",
     }));
     wait(&mut link, |heard| matches!(heard, Heard::PubAck(..)).then_some(()));
-    for filter in ["kept/#", MARK] {
+    for (id, filter) in [(2, "kept/#"), (3, MARK)] {
         let mut block = BytesMut::new();
         SubscribeFilters::write(&mut block, filter, SubscriptionOptions::of(QoS::AtMostOnce));
         let filters = SubscribeFilters::parse(&block, Version::V311).expect("a filter");
-        let packet_id = packet_id.expect("not 0");
+        let packet_id = PacketId::new(id).expect("not 0");
         link.say(&Packet::Subscribe(Subscribe { packet_id, properties: Properties::EMPTY, filters }));
     }
     let mut found = BTreeMap::new();

@@ -21,7 +21,12 @@ impl std::fmt::Debug for Arrival {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { dup, qos, retain, topic, id, payload } = self;
         let start = String::from_utf8_lossy(&payload[..payload.len().min(10)]);
-        write!(f, "{topic} {start:?}.. {id:?} QoS {}, DUP {dup}, RETAIN {retain}", *qos as u8)
+        write!(
+            f,
+            "{topic} {start:?}.. {} bytes, {id:?} QoS {}, DUP {dup}, RETAIN {retain}",
+            payload.len(),
+            *qos as u8
+        )
     }
 }
 
