@@ -21,6 +21,7 @@ const WINDOW: usize = 48;
 const TOPICS: u64 = 4;
 /// What a payload says after its number, at most: enough for a checkpoint every few lives.
 const PADDING: u64 = 12_000;
+const FILTERS: [(Kind, &str); 2] = [(Kind::One, "one/#"), (Kind::Two, "two/#")];
 /// A retained message of no other meaning.
 const END: &str = "end";
 
@@ -42,6 +43,15 @@ struct Subscriber {
     received: BTreeMap<PacketId, u64>,
     /// One in so many lives it connects.
     wakes: u64,
+}
+
+/// What a subscriber heard.
+enum Taken {
+    /// This message, perhaps not for the first time.
+    Message(u64),
+    SubAck,
+    PingResp,
+    Other,
 }
 
 /// All of it.
@@ -202,7 +212,7 @@ impl World {
                 self.ledger.violation(&format!("the session of {name} is gone"));
             }
             self.subscribers[number].received.clear();
-            for (kind, filter) in [(Kind::One, "one/#"), (Kind::Two, "two/#")] {
+            for (kind, filter) in FILTERS {
                 if self.ledger.takes(number, kind) {
                     client.subscribe(filter, kind.qos());
                 }
@@ -214,11 +224,11 @@ impl World {
     /// Takes what has come before the answer to a ping.
     fn drain(&mut self, number: usize, client: &mut Client) {
         client.say(&Packet::PingReq);
-        while self.take(number, client).is_some() {}
+        while !matches!(self.take(number, client), Taken::PingResp) {}
     }
 
-    /// Takes one packet; none is the answer to a ping. A number is that of a message.
-    fn take(&mut self, number: usize, client: &mut Client) -> Option<Option<u64>> {
+    /// Takes one packet.
+    fn take(&mut self, number: usize, client: &mut Client) -> Taken {
         let received = &mut self.subscribers[number].received;
         match client.hear() {
             Heard::Publish { qos, topic, id: Some(id), payload, .. } => {
@@ -227,7 +237,7 @@ impl World {
                     client.acknowledge(Packet::PubRec, id);
                     let before = received.insert(id, message);
                     if before == Some(message) {
-                        return Some(None);
+                        return Taken::Other;
                     }
                     if let Some(before) = before {
                         let what = format!("{message} came under packet id {id}, which {before} still has");
@@ -237,14 +247,15 @@ impl World {
                     client.acknowledge(Packet::PubAck, id);
                 }
                 self.ledger.delivered(number, message, &topic, qos);
-                Some(Some(message))
+                Taken::Message(message)
             }
             Heard::PubRel(id) => {
                 received.remove(&id);
                 client.acknowledge(Packet::PubComp, id);
-                Some(None)
+                Taken::Other
             }
-            Heard::PingResp => None,
+            Heard::SubAck => Taken::SubAck,
+            Heard::PingResp => Taken::PingResp,
             other => panic!("a subscriber got {other:?}"),
         }
     }
@@ -378,10 +389,20 @@ impl World {
             self.ledger.life += 1;
             self.look_for_late();
             self.look_at_retained();
+            // A broker that forgot a subscription has lost enough: the last messages are to show what, so they must come.
+            let mut clients = Vec::new();
+            for number in 0..self.subscribers.len() {
+                let mut client = self.wake(number, false);
+                for (kind, filter) in FILTERS {
+                    if self.ledger.takes(number, kind) {
+                        client.ask_for(filter, kind.qos());
+                        while !matches!(self.take(number, &mut client), Taken::SubAck) {}
+                    }
+                }
+                clients.push(client);
+            }
             let mut publisher = self.resume();
             let lasts = [Kind::One, Kind::Two].map(|kind| (kind, self.send_one(&mut publisher, kind, 0)));
-            let mut clients: Vec<Client> =
-                (0..self.subscribers.len()).map(|number| self.wake(number, false)).collect();
             while !self.window.is_empty() {
                 self.hear(&mut publisher);
             }
@@ -392,7 +413,7 @@ impl World {
                     .map(|last| last.1)
                     .collect();
                 while !missing.is_empty() {
-                    if let Some(Some(message)) = self.take(number, client) {
+                    if let Taken::Message(message) = self.take(number, client) {
                         missing.remove(&message);
                     }
                 }
