@@ -39,6 +39,15 @@ fn nothing_acknowledged_is_lost_in_a_power_cut() {
 }
 
 #[test]
+fn a_store_that_was_just_made_survives_a_power_cut() {
+    for seed in 1..=12 {
+        let mut world = World::new(seed, "fsync");
+        world.life();
+        assert!(world.ledger.violations.is_empty(), "seed {seed}:\n{}", world.ledger.violations.join("\n"));
+    }
+}
+
+#[test]
 fn acknowledgements_without_a_sync_are_found_out() {
     // durability = "os" promises nothing for power cuts.
     let found = (1..=20).any(|seed| {
