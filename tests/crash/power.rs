@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
+/// What a sync takes longer than the disk below needs: about what a good one takes.
+const SYNC_US: u64 = 1_000;
+
 /// The compiled recorder, and the disk that it records for.
 #[derive(Debug)]
 pub(crate) struct Shim {
@@ -49,6 +52,7 @@ impl Shim {
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
         }
         command.env("LD_PRELOAD", &self.library).env("POWERCUT_DIR", data).env("POWERCUT_LOG", recording);
+        command.env("POWERCUT_SYNC_US", SYNC_US.to_string());
     }
 
     fn play(&self, recording: &Path) {

@@ -1,9 +1,10 @@
 /* Records what a process does to the files below one folder, so that a power cut can be played on a copy of it.
  *
  * Loaded with LD_PRELOAD. POWERCUT_DIR is the folder, POWERCUT_LOG the file that the record goes to; without both it does
- * nothing. Each call is recorded after it succeeded and before it returns. Calls that change files are carried out under
- * one lock, so that the record has their order; fsync and fdatasync are recorded when they begin and again when they have
- * returned, since what is written while they run is not covered.
+ * nothing. POWERCUT_SYNC_US makes each sync take so much longer: a real disk takes its time, in which most of what a power
+ * cut can damage is under way. Each call is recorded after it succeeded and before it returns. Calls that change files are
+ * carried out under one lock, so that the record has their order; fsync and fdatasync are recorded when they begin and
+ * again when they have returned, since what is written while they run is not covered.
  *
  * What bypasses libc is not seen, except that every record of a file has its length afterwards: that is enough for
  * fallocate. tests/crash/power.rs compares the record with the folder, so nothing else can be missed for long.
@@ -42,6 +43,7 @@ static uint64_t next_handle = 1, next_sync = 1;
 static char folder[PATH_MAX];
 static size_t folder_len;
 static int out = -1;
+static useconds_t sync_us;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(result, name, ...) \
@@ -101,6 +103,8 @@ static void start(void) {
     real_sendfile = real("sendfile64");
     const char *dir = getenv("POWERCUT_DIR"), *log = getenv("POWERCUT_LOG");
     if (!dir || !log) return;
+    const char *us = getenv("POWERCUT_SYNC_US");
+    sync_us = us ? (useconds_t)atoi(us) : 0;
     folder_len = strlen(dir);
     if (folder_len == 0 || folder_len >= sizeof folder || dir[0] != '/') fail("POWERCUT_DIR");
     memcpy(folder, dir, folder_len + 1);
@@ -358,6 +362,7 @@ static int synced(int fd, int (*sync)(int)) {
     struct header header = {.op = SYNC_BEGIN, .handle = handle, .offset = next_sync++, .size = size};
     record(header, NULL, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
+    if (sync_us) usleep(sync_us);
     int result = sync(fd);
     if (result == 0) {
         pthread_mutex_lock(&lock);
