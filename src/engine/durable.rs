@@ -117,6 +117,9 @@ pub(super) struct Durable {
     joined_by: VecDeque<(u64, u64)>,
     /// Messages of other cores that have to be durable before clients of this one get them.
     theirs: Map<(ShardId, u64), ()>,
+    /// The message of another core that is being delivered, and whether somebody here waits for it to be durable.
+    arriving: Option<(ShardId, u64)>,
+    awaited: bool,
     /// Our part in a message of another core.
     part: Vec<Recipient>,
     /// Sessions to look at once something more is durable.
@@ -143,6 +146,8 @@ impl Durable {
             joined: setup.seed.map(),
             joined_by: VecDeque::new(),
             theirs: setup.seed.map(),
+            arriving: None,
+            awaited: false,
             part: Vec::new(),
             parked: Vec::new(),
             ending: setup.seed.map(),
@@ -212,8 +217,24 @@ impl Durable {
             Stored::Jointly(number) => {
                 !self.joints.contains_key(&number) && !self.joined.contains_key(&number)
             }
-            Stored::Elsewhere(shard, number) => !self.theirs.contains_key(&(shard, number)),
+            Stored::Elsewhere(shard, number) => {
+                self.arriving != Some((shard, number)) && !self.theirs.contains_key(&(shard, number))
+            }
         }
+    }
+
+    /// A message of another core begins to be delivered here.
+    pub(super) fn arrives(&mut self, asking: Asking) {
+        self.arriving = match asking {
+            Asking::Elsewhere(shard, number) => Some((shard, number)),
+            _ => None,
+        };
+        self.awaited = false;
+    }
+
+    /// It waits in a queue, which may leave it to the store only once that has it.
+    pub(super) fn awaits(&mut self, stored: Stored) {
+        self.awaited |= matches!(stored, Stored::Elsewhere(..));
     }
 
     /// Lets something wait for a request.
@@ -375,10 +396,11 @@ impl Durable {
             }
             Asking::Elsewhere(shard, number) => {
                 let to = std::mem::take(&mut self.part);
-                let tell = to.iter().any(|recipient| recipient.qos == crate::types::QoS::ExactlyOnce);
+                let tell = self.awaited;
                 if tell {
                     self.theirs.insert((shard, number), ());
                 }
+                self.arriving = None;
                 fx.peer(shard, PeerMessage::Part { number, to, tell });
                 asking
             }

@@ -480,9 +480,12 @@ impl Delivering<'_> {
             self.full = true;
             self.held.filled(key);
         }
-        if !self.durable.is_kept(stored) && !session.parked {
-            session.parked = true;
-            self.durable.park(key);
+        if !self.durable.is_kept(stored) {
+            self.durable.awaits(stored);
+            if !session.parked {
+                session.parked = true;
+                self.durable.park(key);
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ impl Engine {
                 let asking = joint.map_or(Asking::Nobody, |number| Asking::Elsewhere(from, number));
                 let mut publication = Publication::of(&message);
                 publication.remote = publisher.map(|conn| (from, conn));
+                self.durable.arrives(asking);
                 self.fan_out(now, &publication, Some(asking), fx);
                 if joint.is_some() {
                     self.durable.asked(asking, || message, None, None, fx);

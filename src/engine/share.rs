@@ -146,6 +146,7 @@ impl Engine {
             Some((shard, number)) => Asking::Elsewhere(shard, number),
         };
         let search = Search { group, first, away, pick, joint, publisher };
+        self.durable.arrives(asking);
         match self.search(now, &message, search, asking, fx) {
             Asking::Jointly(number) => self.durable.part_came(number, Vec::new()),
             asking @ Asking::Elsewhere(..) => {

@@ -1,6 +1,7 @@
 //! The engine alone: bytes in, bytes out. What several engines do together is for `tests/sim`.
 
 mod auth;
+mod joint;
 mod share;
 
 use super::*;
