@@ -84,6 +84,8 @@ pub enum Item {
     Restored(Vec<Restored>),
     /// That was all.
     RestoredAll,
+    /// The sender has back what the store had, and all shards know of it.
+    Settled,
     /// Whether the store takes more has changed.
     StoreIs(StoreState),
 }
@@ -146,6 +148,10 @@ pub struct Shard {
     reports: Reports,
     /// The store has given back all that it had for this shard.
     restored: bool,
+    /// The others were told that all know of it.
+    settled: bool,
+    /// Others that told us the same.
+    others_settled: u16,
     /// Clients are served.
     serving: bool,
     ready_to: Option<Sender<()>>,
@@ -237,6 +243,8 @@ impl Shard {
             stop: plan.stop,
             ending: Ending::default(),
             restored: plan.store.is_none(),
+            settled: false,
+            others_settled: 0,
             serving: false,
             ready_to: plan.ready,
             reports: Reports::new(id, shards, plan.sys_interval, plan.clock.now()),
@@ -261,6 +269,7 @@ impl Shard {
         let mut events = Vec::with_capacity(EVENTS);
         let mut yielded = self.clock.now();
         self.serve();
+        self.world.port.flush();
         while !self.finished() {
             self.wait(&mut events);
             self.turn(self.clock.now(), &mut events);
@@ -294,9 +303,20 @@ impl Shard {
         self.world.port.flush();
     }
 
-    /// Lets clients in, once this shard has back what the store had, and all others know of it.
+    /// Lets clients in and time pass, once all shards have back what the store had and know what the others had: a message
+    /// or a will that was published sooner would miss subscribers.
     fn serve(&mut self) {
         if self.serving || !self.restored || !self.engine.is_settled() {
+            return;
+        }
+        if !self.settled {
+            self.settled = true;
+            let port = &mut self.world.port;
+            let own = port.id();
+            let others = (0..self.shards).map(ShardId).filter(|other| *other != own);
+            others.for_each(|other| port.push(other, Item::Settled));
+        }
+        if self.others_settled + 1 < self.shards {
             return;
         }
         self.serving = true;
@@ -369,6 +389,7 @@ impl Shard {
                     }
                 }
                 Item::RestoredAll => self.restored = true,
+                Item::Settled => self.others_settled += 1,
                 // These go to the store.
                 Item::Persist(_) | Item::Fetch(_) => {}
             }
@@ -404,9 +425,10 @@ impl Shard {
         let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&timeout));
     }
 
-    /// When the engine is to be told the time. Not while clients are not read, and nothing is gained by staying awake.
+    /// When the engine is to be told the time. Not before clients are served, nor while they are not read, and nothing is
+    /// gained by staying awake.
     fn engine_deadline(&self) -> Option<Now> {
-        self.engine.next_deadline().filter(|_| self.reads())
+        self.engine.next_deadline().filter(|_| self.serving && self.reads())
     }
 
     /// How long nothing is due.
