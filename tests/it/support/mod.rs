@@ -43,9 +43,11 @@ fn pause() {
 pub(crate) fn first_line(out: impl Read + Send + 'static) -> String {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(out).read_line(&mut line);
+        let (mut line, mut out) = (String::new(), BufReader::new(out));
+        let _ = out.read_line(&mut line);
         let _ = sender.send(line);
+        // A program may have more to say; one that finds its output closed could end for that.
+        let _ = std::io::copy(&mut out, &mut std::io::sink());
     });
     receiver.recv_timeout(PATIENCE).unwrap_or_default()
 }
