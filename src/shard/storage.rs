@@ -34,6 +34,8 @@ const BEAT: Span = Span::from_secs(1);
 const NOTED: u64 = 10;
 /// What one message restores at most.
 const RESTORED_MAX: usize = 128;
+/// The exit code when the store fails: EX_IOERR of sysexits.
+const EXIT_FAILED: i32 = 74;
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
 const RESERVE_PART: u64 = 2;
 
@@ -123,9 +125,8 @@ impl Opened {
         };
         let committer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if let Err(error) = committer.restore(&settled) {
-                error!(%error, "the store cannot be read");
                 // Not a shard serves; its destructors could wait for ever.
-                leave(&error);
+                unreadable(&committer.plan.path, &error);
             }
             let settler = Settler { path, settled, jobs: queue, done, bell, reading: Reading::default() };
             let settler = std::thread::Builder::new().name("store-settle".to_owned()).spawn(|| settler.run());
@@ -445,7 +446,7 @@ impl Settler {
                 },
                 Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
                     Ok(fetched) => Done::Read(to, fetched),
-                    Err(error) => leave(&error),
+                    Err(error) => unreadable(&self.path, &error),
                 },
                 Job::Export(file) => {
                     let exported = export_to(&self.settled, &file);
@@ -474,9 +475,19 @@ fn ring(bell: &OwnedFd) {
     let _: Result<usize, Errno> = write(bell, &1u64.to_ne_bytes());
 }
 
+/// Ends the process at once because what is settled is damaged, or its disk is: to go on would be to serve a part of it.
+fn unreadable(path: &Path, error: &std::io::Error) -> ! {
+    error!(
+        path = %path.display(),
+        %error,
+        "the settled state cannot be read and the broker ends; restore the store's folder from a backup or import an export"
+    );
+    std::process::exit(EXIT_FAILED)
+}
+
 /// Ends the process at once, without destructors: one of a database that has failed may wait for ever. What was
 /// acknowledged is in the journal.
 fn leave(error: &std::io::Error) -> ! {
     error!(%error, "the store has failed and the broker ends; what was acknowledged is kept and will be there at the next start");
-    std::process::exit(74)
+    std::process::exit(EXIT_FAILED)
 }

@@ -1,4 +1,4 @@
-use super::{PATIENCE, Raw, first_line, pause};
+use super::{PATIENCE, Raw, first_line_with, pause};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -78,7 +78,8 @@ impl Broker {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // From here on it ends with the test, also when it never becomes ready.
         let mut broker = Self { process, address: nowhere, log, _folder: folder };
-        let ready = first_line(out);
+        // A damaged store is told of by others as well.
+        let ready = first_line_with("listening on", out);
         if ready.is_empty() {
             return Err(Refused { status: broker.wait(), log: broker.log() });
         }

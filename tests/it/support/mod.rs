@@ -41,11 +41,20 @@ fn pause() {
 
 /// The first line of a program's output; empty if it ends or stays silent instead.
 pub(crate) fn first_line(out: impl Read + Send + 'static) -> String {
+    first_line_with("", out)
+}
+
+/// The same of those that begin like this.
+pub(crate) fn first_line_with(start: &'static str, out: impl Read + Send + 'static) -> String {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(out).read_line(&mut line);
+        let (mut line, mut out) = (String::new(), BufReader::new(out));
+        while out.read_line(&mut line).is_ok_and(|count| count > 0) && !line.starts_with(start) {
+            line.clear();
+        }
         let _ = sender.send(line);
+        // A program may have more to say; one that finds its output closed could end for that.
+        let _ = std::io::copy(&mut out, &mut std::io::sink());
     });
     receiver.recv_timeout(PATIENCE).unwrap_or_default()
 }
