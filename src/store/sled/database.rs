@@ -49,12 +49,13 @@ impl Database {
             .cache_capacity_bytes(cache_bytes)
             .zstd_compression_level(1)
             .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .open()?;
+            .open()
+            .map_err(plain)?;
         progress.step();
         // Until everything is there, an error leaks what is: dropping it might wait for ever.
         let db = Leaked::new(db);
         let tree = |name| {
-            let tree = db.open_tree(name).map(Leaked::new);
+            let tree = db.open_tree(name).map(Leaked::new).map_err(plain);
             progress.step();
             tree
         };
@@ -65,7 +66,7 @@ impl Database {
         for known in Tree::ALL {
             trees.push(Leaked::into_inner(tree(known.name())?));
         }
-        let importing = trees[Tree::Meta.index()].get(IMPORTING_KEY)?.is_some();
+        let importing = trees[Tree::Meta.index()].get(IMPORTING_KEY).map_err(plain)?.is_some();
         let (trees, own) = (Leaked::into_inner(trees), Leaked::into_inner(own));
         let Ok(trees) = trees.try_into() else { unreachable!("one for each of Tree::ALL") };
         let facts = Facts { layout, position, importing };
@@ -73,12 +74,13 @@ impl Database {
     }
 
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Bytes>> {
-        Ok(self.trees[tree.index()].get(key)?.map(bytes))
+        let value = self.trees[tree.index()].get(key).map_err(plain)?;
+        Ok(value.map(bytes))
     }
 
     pub(super) fn scan(&self, tree: Tree, from: &[u8], limit: usize) -> io::Result<Vec<Entry>> {
         let entries = self.trees[tree.index()].range(from..).take(limit);
-        entries.map(|entry| entry.map(|(key, value)| (bytes(key), bytes(value)))).collect()
+        entries.map(|entry| entry.map(|(key, value)| (bytes(key), bytes(value))).map_err(plain)).collect()
     }
 
     /// Makes changes, in memory.
@@ -86,30 +88,41 @@ impl Database {
         for Change { tree, key, value } in changes {
             let tree = &self.trees[tree.index()];
             match value {
-                Some(value) => tree.insert(&key[..], &value[..])?,
-                None => tree.remove(&key[..])?,
-            };
+                Some(value) => tree.insert(&key[..], &value[..]),
+                None => tree.remove(&key[..]),
+            }
+            .map_err(plain)?;
         }
         Ok(())
     }
 
     /// Makes all changes so far lasting, all or nothing, with the position.
     pub(super) fn flush(&self, layout: u64, position: u64) -> io::Result<()> {
-        self.own.insert(LAYOUT_KEY, &layout.to_be_bytes()[..])?;
-        self.own.insert(POSITION_KEY, &position.to_be_bytes()[..])?;
-        self.db.flush().map(drop)
+        self.own.insert(LAYOUT_KEY, &layout.to_be_bytes()[..]).map_err(plain)?;
+        self.own.insert(POSITION_KEY, &position.to_be_bytes()[..]).map_err(plain)?;
+        self.db.flush().map(drop).map_err(plain)
     }
 }
 
 /// What is not dropped unless it is taken out again.
 type Leaked<T> = std::mem::ManuallyDrop<T>;
 
+/// An error without the places in sled's sources that it came through. A file that ends too early is damaged.
+fn plain(error: io::Error) -> io::Error {
+    let kind = match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::ErrorKind::InvalidData,
+        kind => kind,
+    };
+    let text = error.to_string();
+    io::Error::new(kind, text.rsplit(" -> ").next().unwrap_or_default())
+}
+
 fn bytes(array: InlineArray) -> Bytes {
     Bytes::copy_from_slice(&array)
 }
 
 fn number(tree: &sled::Tree<LEAF_FANOUT>, key: &[u8]) -> io::Result<Option<u64>> {
-    let Some(value) = tree.get(key)? else { return Ok(None) };
+    let Some(value) = tree.get(key).map_err(plain)? else { return Ok(None) };
     let bytes = value.as_ref().try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok(Some(u64::from_be_bytes(bytes)))
 }

@@ -56,7 +56,7 @@ impl Folder {
         match DirBuilder::new().mode(FOLDER_MODE).create(path) {
             Ok(()) => {
                 let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                sync(parent.unwrap_or(Path::new(".")))?;
+                sync(parent.unwrap_or_else(|| Path::new(".")))?;
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
