@@ -56,7 +56,7 @@ const SLOW_LIMITS: u32 = 4;
 pub struct SledOptions {
     /// What sled may cache. What was written since it was opened stays in memory regardless.
     pub cache_bytes: usize,
-    /// After so many bytes of changes sled is closed and opened again, which gives its memory back.
+    /// When changes may have left so much in memory, sled is closed and opened again, which gives it back.
     pub reopen_bytes: u64,
     /// So much free space on the file system is left alone: changes that might need it are refused.
     pub reserve_bytes: u64,
@@ -85,8 +85,8 @@ pub struct SledSettled {
     options: SledOptions,
     keeper: Keeper<Kept>,
     position: u64,
-    /// Bytes of changes since sled was opened.
-    changed_bytes: u64,
+    /// What changes may have left in memory since sled was opened.
+    dirtied_bytes: u64,
     closed: bool,
 }
 
@@ -119,7 +119,7 @@ impl SledSettled {
         let last = refusing.before(&folder)?;
         let keeper = Keeper::start("store-sled", Kept { lock: Some(lock), database: None })
             .map_err(|error| refusing.io(error))?;
-        let mut store = Self { folder, options, keeper, position: 0, changed_bytes: 0, closed: false };
+        let mut store = Self { folder, options, keeper, position: 0, dirtied_bytes: 0, closed: false };
         let accepted = store
             .open_database()
             .map_err(|fault| refusing.fault(fault))
@@ -218,8 +218,9 @@ impl SledSettled {
         self.flush(position)?;
         self.position = position;
         self.note_last()?;
-        self.changed_bytes += changes.size.bytes;
-        if self.changed_bytes >= self.options.reopen_bytes {
+        let Size { changes, bytes } = changes.size;
+        self.dirtied_bytes += Slots::of(&self.folder.slabs())?.dirtied(changes, bytes);
+        if self.dirtied_bytes >= self.options.reopen_bytes {
             self.reopen()?;
         }
         Ok(())
@@ -234,7 +235,7 @@ impl SledSettled {
             let what = format!("opened again at {} instead of {}", facts.position, self.position);
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        self.changed_bytes = 0;
+        self.dirtied_bytes = 0;
         self.folder.restrict()
     }
 

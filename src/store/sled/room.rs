@@ -55,6 +55,15 @@ impl Slots {
         let metadata = changes.saturating_mul(METADATA_BYTES).saturating_add(bytes);
         new.saturating_add(anew).saturating_add(metadata)
     }
+
+    /// What that many changes, with keys and values of so many bytes, may leave in memory: themselves, and of what is there
+    /// a leaf of middling size each, at most all of them.
+    pub(super) fn dirtied(&self, changes: u64, bytes: u64) -> u64 {
+        let all: u64 = self.0.iter().map(|(size, count)| size * count).sum();
+        let count: u64 = self.0.iter().map(|(_, count)| count).sum();
+        let middling = all.checked_div(count).unwrap_or(0);
+        bytes.saturating_add(all.min(changes.saturating_mul(middling)))
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +85,11 @@ mod tests {
         assert_eq!(anew(1_000), 65_536 + 2_048 + 640, "never more than there is");
         assert_eq!(slots.estimate(0, 1_000), 2_500, "a slot and a half, and all keys in the metadata");
         assert_eq!(slots.estimate(u64::MAX, u64::MAX), u64::MAX);
+        let all = 65_536 + 2_048 + 640;
+        assert_eq!(
+            [slots.dirtied(0, 5), slots.dirtied(2, 5), slots.dirtied(99, 5)],
+            [5, 5 + all / 13 * 2, 5 + all]
+        );
+        assert_eq!(Slots::default().dirtied(9, 5), 5, "nothing is there yet");
     }
 }
