@@ -76,7 +76,7 @@ pub struct Broker {
     stop: Arc<Stop>,
     shards: Vec<ExecutorJoinHandle<Result<(), Errno>>>,
     /// Raised when the shards have stopped.
-    store_stop: Arc<Stop>,
+    store_stop: Stop,
     storage: Option<Storage>,
 }
 
@@ -92,7 +92,7 @@ impl Broker {
         machine::raise_limits();
         machine::check()?;
         let (addresses, mut listeners) = listen(&settings.listeners, count)?;
-        let (stop, store_stop) = (Arc::new(Stop::new()?), Arc::new(Stop::new()?));
+        let (stop, store_stop) = (Arc::new(Stop::new()?), Stop::new()?);
         let seed = seed()?;
         let opened = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
         let clock = Clock::start(opened.as_ref().map_or(Now(0), Opened::alive));
@@ -126,8 +126,7 @@ impl Broker {
         }
         drop(ready);
         if let Some((opened, port)) = store_port {
-            let store_stop = Arc::clone(&broker.store_stop);
-            match opened.start(port, (seed, shards), clock, store_stop) {
+            match opened.start(port, (seed, shards), clock, &broker.store_stop) {
                 Ok(storage) => broker.storage = Some(storage),
                 Err(error) => return Err(broker.give_up(error.into())),
             }

@@ -169,22 +169,13 @@ fn mistakes_exit_with_2_and_start_nothing() {
         out: String::new(),
         err: format!(
             "{name}:2:1: limits.packet_byte_max: unknown key; did you mean packet_bytes_max?\n\
-             {name}:5:11: store.enabled: given true, expected false; this version keeps sessions and retained messages \
-             in memory only, until the process ends\n\
              --listen: given \"ws://0.0.0.0:80\", expected tcp://HOST:PORT; ws:// listeners come with a later version\n\
-             3 mistakes; nothing was started\n"
+             2 mistakes; nothing was started\n"
         ),
     };
     let arguments = ["--config", name, "--listen", "ws://0.0.0.0:80"];
     assert_eq!(outcome(&arguments), expected);
     assert_eq!(outcome(&[&["check"], &arguments[..]].concat()), expected);
-}
-
-#[test]
-fn a_folder_for_data_is_refused_and_says_why() {
-    let Outcome { code, out, err } = outcome(&["--data", "/somewhere"]);
-    assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert!(err.contains("in memory only"), "{err}");
 }
 
 #[test]
@@ -207,7 +198,8 @@ fn words_that_are_no_option_exit_with_2() {
 fn an_address_in_use_exits_with_1_and_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
-    let Outcome { code, out, err } = outcome(&["--listen", &format!("tcp://{address}"), "--log=off"]);
+    let Outcome { code, out, err } =
+        outcome(&["--listen", &format!("tcp://{address}"), "--no-store", "--log=off"]);
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
     assert!(err.contains(&address.to_string()) && err.contains("in use"), "{err}");
     assert_eq!(err.lines().count(), 1, "one sentence: {err}");
@@ -310,8 +302,8 @@ fn a_client_that_takes_nothing_does_not_keep_it_from_stopping() {
 }
 
 #[test]
-fn a_broker_for_this_machine_says_how_to_open_it_to_the_network_and_that_it_is_in_memory() {
-    let broker = Running::start(&["--listen", "tcp://127.0.0.1:0", "--log=off"]);
+fn a_broker_for_this_machine_says_how_to_open_it_to_the_network() {
+    let broker = Running::start(&["--listen", "tcp://127.0.0.1:0", "--no-store", "--log=off"]);
     broker.signal(Signal::TERM);
     let address = broker.address;
     assert_eq!(
@@ -320,8 +312,7 @@ fn a_broker_for_this_machine_says_how_to_open_it_to_the_network_and_that_it_is_i
             code: Some(0),
             out: format!(
                 "listening on tcp://{address}\n\
-                 only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883\n\
-                 sessions and retained messages are in memory only, until this process ends\n"
+                 only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883\n"
             ),
             err: String::new(),
         }

@@ -64,16 +64,26 @@ shards = 7
 
 [store]
 enabled = false
+path = "/srv/\"p\""
+durability = "os"
+bytes_max = 31
+reserve_bytes = 32
+segment_bytes = 2_000_033
+checkpoint_bytes = 2_000_034
 
 [session]
 expiry_max_s = "never"
+expiry_default_s = 26
 keep_alive_max_s = 11
 subscriptions_max = 12
 inflight_max = 13
 receive_max = 14
 queue_messages_max = 15
 queue_bytes_max = 16
-overflow = "drop-oldest"
+overflow = "drop_oldest"
+queue_memory_bytes = 2_027
+queue_qos0 = true
+queued_message_expiry_default_s = 28
 
 [limits]
 packet_bytes_max = 2_000
@@ -194,7 +204,7 @@ p.toml:4:1: listener.backlog: unknown key; known here: url, redirect, redirect_p
 p.toml:6:1: listener.url: missing, expected url = "tcp://HOST:PORT"
 p.toml:9:8: cores.list: given "0-7", expected cores that this process may run on (0-3), so not 4-7
 p.toml:10:10: cores.shards: given 0, expected a whole number from 1 to 256, or "auto"
-p.toml:13:12: session.overflow: given "drop", expected one of "drop-newest", "drop-oldest", "disconnect"
+p.toml:13:12: session.overflow: given "drop", expected one of "drop_newest", "drop_oldest", "hold", "disconnect", "drop-newest", "drop-oldest"
 p.toml:16:1: limits.packet_byte_max: unknown key; did you mean packet_bytes_max?
 p.toml:17:20: limits.topic_levels_max: given 1_025, expected a whole number from 1 to 1_024
 p.toml:18:22: limits.connect_timeout_ms: given "10 s", expected a whole number of milliseconds from 1 to 3_600_000
@@ -286,13 +296,15 @@ fn text_that_is_not_utf8_is_refused_where_it_starts() {
 }
 
 #[test]
-fn a_store_on_disk_is_refused_with_the_reason() {
-    assert_eq!(settings("[store]\nenabled = false\n"), Config::default());
-    refused(
-        "[store]\nenabled = true\n",
-        "p.toml:2:11: store.enabled: given true, expected false; this version keeps sessions and retained messages \
-         in memory only, until the process ends\n1 mistake; nothing was started",
-    );
+fn a_store_is_kept_unless_it_is_said_otherwise() {
+    assert!(Config::default().store.is_kept());
+    assert!(!settings("[store]\nenabled = false\n").store.is_kept());
+    assert!(!settings("[store]\ndurability = \"none\"\n").store.is_kept());
+    let text = "[store]\npath = \"/srv/p\"\ndurability = \"os\"\n";
+    let Store { path, durability, .. } = settings(text).store;
+    assert_eq!((path, durability), (Some(PathBuf::from("/srv/p")), Durability::Os));
+    let no_store = Overrides { no_store: true, ..Overrides::default() };
+    assert!(!resolve(text, &no_store).unwrap().store.is_kept());
 }
 
 #[test]

@@ -148,11 +148,12 @@ impl Engine {
         if !session.unreleased.released(id) {
             return self.respond_ack(key, Packet::PubComp, id, ReasonCode::PacketIdentifierNotFound, fx);
         }
-        let mut outcome = Outcome::at_once(ReasonCode::Success);
-        if let Some(session) = session.stored {
-            // Else a message that takes this id next might be taken for the old one.
-            outcome.asking = Asking::By(self.durable.ask(PersistOp::Released { session, id }));
-        }
+        let Some(session) = session.stored else {
+            return self.respond_ack(key, Packet::PubComp, id, ReasonCode::Success, fx);
+        };
+        // Else a message that takes this id next might be taken for the old one.
+        let asking = Asking::By(self.durable.ask(PersistOp::Released { session, id }));
+        let outcome = Outcome { asking, ..Outcome::at_once(ReasonCode::Success) };
         self.acknowledge(key, id, AckKind::PubComp, outcome, fx);
     }
 

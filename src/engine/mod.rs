@@ -14,6 +14,7 @@ mod effects;
 mod fanout;
 mod frames;
 mod groups;
+mod hold;
 mod interest;
 mod peer;
 mod persist;
@@ -47,6 +48,7 @@ use bytes::{Bytes, BytesMut};
 use durable::{Durable, Waiter};
 use frames::Frames;
 use groups::Groups;
+use hold::Held;
 use interest::Interest;
 use replay::Replays;
 use retain::Retention;
@@ -101,6 +103,7 @@ pub struct Engine {
     interest: Interest,
     durable: Durable,
     groups: Groups,
+    held: Held,
     logins: Logins,
     retention: Retention,
     replays: Replays,
@@ -138,6 +141,7 @@ impl Engine {
             interest: Interest::new(&setup),
             durable: Durable::new(&setup),
             groups: Groups::new(&setup),
+            held: Held::new(setup.seed),
             logins: Logins::new(setup.seed),
             retention: Retention::new(&setup),
             replays: Replays::new(setup.seed),
@@ -233,6 +237,7 @@ impl Engine {
 
     /// Ends a turn: what was put together over its packets goes out. Call it before the links are flushed.
     pub fn turn_end(&mut self, now: Now, fx: &mut impl Effects) {
+        self.look_for_room(now, fx);
         while self.durable.hand_over(now, fx) {
             self.go_on(now, fx);
         }

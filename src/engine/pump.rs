@@ -201,16 +201,19 @@ impl Engine {
         (qos, ids): (QoS, Option<Box<[u32]>>),
         fx: &mut impl Effects,
     ) -> bool {
-        let (Some(target), Some(session)) = (self.target(key), self.sessions.get(key)) else { return false };
-        let (message, seq) = (Arc::new(message.clone()), session.next_seq);
-        let queued = Queued { message, seq, qos, retain: true, ids, share: None, stored: Stored::Never };
-        if self.send_queued(now, key, &queued, target, fx) == Step::Full {
+        let (Some(target), Some(session)) = (self.target(key), self.sessions.get_mut(key)) else {
             return false;
-        }
-        if let Some(session) = self.sessions.get_mut(key) {
+        };
+        let (message, seq) = (Arc::new(message.clone()), session.number());
+        let queued = Queued { message, seq, qos, retain: true, ids, share: None, stored: Stored::Never };
+        let step = self.send_queued(now, key, &queued, target, fx);
+        if step == Step::Sent
+            && qos != QoS::AtMostOnce
+            && let Some(session) = self.sessions.get_mut(key)
+        {
             session.next_seq += 1;
         }
-        true
+        step != Step::Full
     }
 
     fn send_queued(

@@ -261,7 +261,7 @@ fn a_message_goes_once_to_each_core_that_wants_it_and_never_back() {
     };
     let message = message.clone();
     bench.fx.peers.clear();
-    bench.hear(PeerMessage::Publish { message, joint: None });
+    bench.hear(PeerMessage::Publish { message, joint: None, publisher: None });
     assert!(bench.fx.peers.is_empty());
 }
 
@@ -300,7 +300,7 @@ fn a_later_subscriber_waits_until_what_came_live_before_is_retained() {
     assert_eq!(bench.send(1, &subscribe("a", 0)), suback(0), "all know the filter");
     let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: bench.now, expiry: None };
     let message = Message::new("a", &[], b"x", delivery);
-    bench.hear(PeerMessage::Publish { message, joint: None });
+    bench.hear(PeerMessage::Publish { message, joint: None, publisher: None });
     bench.fx.peers.clear();
     // Its keeper may not have it yet.
     bench.send(2, &connect("third", true));
@@ -397,7 +397,7 @@ fn a_full_output_drops_qos_0_and_holds_back_qos_1_until_it_drains() {
     assert_eq!((report.counters.dropped.output_full, report.queued_messages), (1, 2));
     bench.fx.full.clear();
     bench.engine.writable(bench.now, ConnKey { slot: 0, generation: 0 }, &mut bench.fx);
-    let got = [publish(2, "a", Some(2), "kept"), publish(2, "a", Some(3), "too")].concat();
+    let got = [publish(2, "a", Some(1), "kept"), publish(2, "a", Some(2), "too")].concat();
     assert_eq!(bench.taken(0), got);
     assert_eq!(bench.engine.report().queued_bytes, 0);
 }

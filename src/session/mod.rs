@@ -32,6 +32,8 @@ pub struct Link {
     pub version: Version,
     /// The output refused a message: nothing more is offered until it has drained.
     pub blocked: bool,
+    /// Nothing is read of it, and so nothing heard.
+    pub held: bool,
     /// When the last packet came.
     pub heard: Now,
     /// The longest silence allowed. [MQTT-3.1.2-22]
@@ -175,6 +177,7 @@ impl Session {
             conn,
             version: terms.version,
             blocked: false,
+            held: false,
             heard: now,
             silence: terms.silence,
             packet_bytes_max: terms.packet_bytes_max,
@@ -206,12 +209,20 @@ impl Session {
         }
     }
 
+    /// The number for its next message of QoS 1 or 2: one whose packet id is free.
+    pub fn number(&mut self) -> u64 {
+        while self.outbound.is_taken(self.next_seq) {
+            self.next_seq += 1;
+        }
+        self.next_seq
+    }
+
     /// The number of the first message that was not sent yet.
     pub fn unsent(&self) -> u64 {
         let waiting = self.queue.front().map(|first| first.seq);
         let backlog = self.queue.backlog();
         waiting
-            .or((backlog.messages > 0).then_some(backlog.from))
+            .or_else(|| (backlog.messages > 0).then_some(backlog.from))
             .unwrap_or(self.next_seq)
             .max(self.unsent_from)
     }

@@ -2,7 +2,7 @@
 //!
 //! Every message that a client is owed has a number of its session's, ascending in the order of sending. Its packet id is
 //! made of the number: whoever finds the message again after a crash sends it under the id that the client knows it by,
-//! and no id is used anew before 65,534 others were.
+//! and no id is used anew before all others were. Numbers whose id is in use are passed over.
 
 use super::queue::Queued;
 use crate::types::PacketId;
@@ -57,7 +57,8 @@ pub struct Settled {
 
 /// The window of unacknowledged messages.
 ///
-/// Invariant: `sent` is in ascending order of numbers, fewer than 65,535 apart, and begins with one that owes something.
+/// Invariant: `sent` is in ascending order of numbers, no two of them with one packet id, and begins and ends with one
+/// that owes something.
 /// Invariant: `in_flight` is the number of entries with `counted` set, and at most `receive_maximum`.
 #[derive(Debug, Default)]
 pub struct Outbound {
@@ -96,14 +97,12 @@ impl Outbound {
         exactly_once: bool,
         kept: impl FnOnce() -> Option<Queued>,
     ) -> Option<PacketId> {
-        let (first, last) =
-            (self.sent.front().map_or(seq, |s| s.seq), self.sent.back().map_or(seq, |s| s.seq));
-        if !self.ready() || seq.saturating_sub(first) >= IDS || last.saturating_sub(seq) >= IDS {
+        if !self.ready() || self.is_taken(seq) {
             return None;
         }
         let awaiting = Some(if exactly_once { Awaiting::PubRec } else { Awaiting::PubAck });
         let sent = Sent { seq, awaiting, counted: true, release_after: 0, kept: kept() };
-        if self.sent.is_empty() || last < seq {
+        if self.sent.back().is_none_or(|last| last.seq < seq) {
             self.sent.push_back(sent);
         } else {
             // What the store brings back may lie before what is being released.
@@ -225,16 +224,31 @@ impl Outbound {
         Some(settled)
     }
 
+    /// Whether the packet id of a number is in use.
+    pub fn is_taken(&self, seq: u64) -> bool {
+        let (Some(first), Some(last)) = (self.sent.front(), self.sent.back()) else { return false };
+        // Nearly always all numbers are close together.
+        let close = seq > last.seq && seq < first.seq + IDS;
+        !close && self.find(packet_id(seq)).is_some()
+    }
+
     /// Where the entry of a packet id is that owes something.
     fn find(&self, id: PacketId) -> Option<usize> {
-        let first = self.sent.front()?.seq;
-        let ahead = (u64::from(id.get()) - 1 + IDS - first % IDS) % IDS;
-        let dense = usize::try_from(ahead).ok()?;
-        let at = match self.sent.get(dense) {
-            Some(sent) if sent.seq == first + ahead => dense,
-            _ => self.sent.binary_search_by_key(&(first + ahead), |sent| sent.seq).ok()?,
-        };
-        self.sent[at].awaiting.map(|_| at)
+        let (first, last) = (self.sent.front()?.seq, self.sent.back()?.seq);
+        let back = (last % IDS + IDS - (u64::from(id.get()) - 1)) % IDS;
+        let owes = |at: &usize| self.sent.get(*at).is_some_and(|sent| sent.awaiting.is_some());
+        let recent = last.checked_sub(back).filter(|&seq| seq >= first).and_then(|seq| {
+            let dense = usize::try_from(seq - first).ok()?;
+            match self.sent.get(dense) {
+                Some(sent) if sent.seq == seq => Some(dense),
+                _ => self.sent.binary_search_by_key(&seq, |sent| sent.seq).ok(),
+            }
+        });
+        recent.filter(owes).or_else(|| {
+            // What a client has left unacknowledged for longer than it takes to use all other ids.
+            let old = self.sent.partition_point(|sent| sent.seq + IDS <= last);
+            (0..old).filter(owes).find(|&at| packet_id(self.sent[at].seq) == id)
+        })
     }
 
     /// Frees an entry that owes something.
@@ -243,9 +257,9 @@ impl Outbound {
         self.in_flight -= u16::from(sent.counted);
         (sent.awaiting, sent.counted, sent.kept) = (None, false, None);
         self.owing -= 1;
-        while self.sent.front().is_some_and(|sent| sent.awaiting.is_none()) {
-            self.sent.pop_front();
-        }
+        while self.sent.pop_front_if(|sent| sent.awaiting.is_none()).is_some() {}
+        // What did not go out after all is taken again under its number.
+        while self.sent.pop_back_if(|sent| sent.awaiting.is_none()).is_some() {}
         // A client that never acknowledges one message does not make those pile up that it does.
         if self.sent.len() > 2 * self.owing + 64 {
             self.sent.retain(|sent| sent.awaiting.is_some());
@@ -435,14 +449,27 @@ mod tests {
     }
 
     #[test]
+    fn what_did_not_go_out_is_taken_again() {
+        let mut out = Outbound::default();
+        out.resume(10);
+        send(&mut out, "went", QoS::AtLeastOnce);
+        let id = send(&mut out, "did not", QoS::ExactlyOnce);
+        out.cancel(id);
+        assert_eq!(send_as(&mut out, 1, "does now", QoS::ExactlyOnce), Some(id));
+        assert!(out.received(id).is_some_and(|settled| settled.kept.is_some()));
+        assert!(out.acknowledged(id, Awaiting::PubComp).is_some() && out.len() == 1);
+    }
+
+    #[test]
     fn one_message_that_is_never_acknowledged_does_not_keep_the_others_places() {
         let mut out = Outbound::default();
         out.resume(2);
         send(&mut out, "never", QoS::AtLeastOnce);
-        for seq in 1..IDS {
+        for seq in (1..3 * IDS).filter(|seq| seq % IDS != 0) {
             let id = send_as(&mut out, seq, "a", QoS::AtLeastOnce).unwrap();
             assert!(puback(&mut out, id) && out.sent.len() < 200);
         }
-        assert!(send_as(&mut out, IDS, "the first one's id", QoS::AtLeastOnce).is_none());
+        assert!(out.is_taken(3 * IDS) && send_as(&mut out, 3 * IDS, "", QoS::AtLeastOnce).is_none());
+        assert!(puback(&mut out, packet_id(0)) && out.is_empty() && !out.is_taken(3 * IDS));
     }
 }

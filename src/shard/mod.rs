@@ -220,6 +220,7 @@ impl Shard {
                 traffic: Traffic::default(),
                 now: Now(0),
                 store: plan.store.map(|_| ShardId(shards)),
+                holding: false,
                 released: Vec::new(),
                 output_bytes_max: limits.output_bytes_max,
                 strangers_bytes: 0,
@@ -278,6 +279,8 @@ impl Shard {
         }
         self.hear();
         self.serve();
+        self.world.holding = false;
+        self.go_on_reading();
         self.read_ready();
         self.expire();
         self.wake_listeners();
@@ -375,7 +378,9 @@ impl Shard {
 
     /// Sleeps until something happens, unless something is left to do.
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
-        let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && self.reads();
+        let busy = !self.world.dirty.is_empty()
+            || !self.world.released.is_empty()
+            || !self.ready.is_empty() && self.reads();
         let asleep = !busy && self.world.port.prepare_sleep();
         let span = if asleep { self.sleep_span(self.clock.now()) } else { Span(0) };
         self.poll(span, events);

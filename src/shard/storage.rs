@@ -13,14 +13,19 @@ use crate::store::{
 };
 use crate::types::{HashSeed, Now, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use rustix::io::{Errno, write};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tracing::{error, info, warn};
 
+/// What an event of the epoll set is about.
+const OTHERS: u64 = 0;
+const STOP: u64 = 1;
+const EVENTS: usize = 4;
 /// Items taken from the shards per turn.
 const BUDGET: usize = 65_536;
 /// How often the store notes that the broker runs, looks at the free space, and tries again what failed.
@@ -105,7 +110,7 @@ impl Opened {
         port: Port<Item>,
         (seed, shards): (HashSeed, u16),
         clock: Clock,
-        stop: Arc<Stop>,
+        stop: &Stop,
     ) -> Result<Storage, NoStore> {
         let Self { plan, store, settled } = self;
         let bell =
@@ -113,17 +118,25 @@ impl Opened {
         let (jobs, queue) = unbounded();
         let (done, results) = unbounded();
         let bell = Arc::new(bell);
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        let level = epoll::EventFlags::IN;
+        let watched =
+            [(port.doorbell(), edge, OTHERS), (bell.as_fd(), edge, OTHERS), (stop.as_fd(), level, STOP)];
+        for (fd, flags, data) in watched {
+            let data = epoll::EventData::new_u64(data);
+            epoll::add(&epoll, fd, data, flags).map_err(std::io::Error::from)?;
+        }
         let mut committer = Committer {
             port,
+            epoll,
             placement: Placement::new(seed, shards),
             seed,
             shards,
             store,
             jobs,
             results,
-            bell: Arc::clone(&bell),
             clock,
-            stop,
             plan,
             state: StoreState::Ready,
             beat: Now(0),
@@ -196,10 +209,9 @@ struct Committer {
     store: Store<RealDisk>,
     jobs: Sender<Job>,
     results: Receiver<Done>,
-    /// Rung by the other thread.
-    bell: Arc<OwnedFd>,
+    /// The doorbell, the other thread's bell, and what is raised when the shards have stopped.
+    epoll: OwnedFd,
     clock: Clock,
-    stop: Arc<Stop>,
     plan: StorePlan,
     state: StoreState,
     /// When the next beat is due, and how many there were.
@@ -326,7 +338,9 @@ impl Committer {
         let free =
             rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
+        let over = self.store.over_bound();
         match self.state {
+            StoreState::Ready if over.is_some() => over.iter().for_each(|over| self.refuse(over)),
             StoreState::Ready if low => {
                 error!(
                     path = %self.plan.path.display(),
@@ -336,7 +350,7 @@ impl Committer {
                 );
                 self.tell(StoreState::Refusing);
             }
-            StoreState::Refusing if !low && !self.store.has_waiting() => {
+            StoreState::Refusing if !low && over.is_none() && !self.store.has_waiting() => {
                 info!(path = %self.plan.path.display(), "the store takes messages again");
                 self.tell(StoreState::Ready);
             }
@@ -362,18 +376,10 @@ impl Committer {
             tv_sec: i64::try_from(span.as_secs()).unwrap_or(1),
             tv_nsec: i64::try_from(span.0 % 1_000).unwrap_or(0) * 1_000_000,
         };
-        let readable = PollFlags::IN;
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.port.doorbell(), readable),
-            PollFd::new(&*self.bell, readable),
-            PollFd::from_borrowed_fd(self.stop.as_fd(), readable),
-        ];
+        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
         // It fails only when interrupted, and then everything is looked at once more.
-        let woken = poll(&mut fds, Some(&timeout));
-        let (stopping, rung) = (!fds[2].revents().is_empty(), !fds[1].revents().is_empty());
-        self.stopping |= woken.is_ok() && stopping;
-        if rung {
-            let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+        if let Ok((happened, _)) = epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+            self.stopping |= happened.iter().any(|event| event.data.u64() == STOP);
         }
         self.port.awake();
     }

@@ -7,26 +7,25 @@
 //! fetch: pages of the settled state, then the frozen delta, then the active one
 //! ```
 
+mod restore;
+#[cfg(test)]
+mod tests;
+
+use self::restore::{each, identify};
 use super::delta::Delta;
 use super::disk::Disk;
+use super::elision::Elision;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
-use super::layout::{
-    ALIVE_KEY, LAYOUT, LAYOUT_KEY, NEXT_SESSION_KEY, STORE_ID_KEY, SessionRecord, number_key, number_of,
-    retained_of, split_key, subscription_of,
-};
+use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY, split_key};
 use super::read::PageRead;
-use super::settle::{damaged, merge, settle};
-use super::settled::{Change, Settled, Tree, after};
-use crate::engine::{Batch, Fetch, Restored, RestoredSession};
+use super::record::BadRecord;
+use super::settle::{damaged, number, settle};
+use super::settled::{Settled, Tree};
+use crate::engine::{Batch, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
-use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-
-/// Entries read at a time.
-const CHUNK: usize = 256;
 
 /// How a store is kept.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +55,7 @@ pub enum OpenFailure {
     Journal(#[from] Refusal),
     /// A group of the journal is whole and makes no sense.
     #[error("group {0} of the journal: {1}; restore the store's folder from a backup or import an export")]
-    Group(u64, super::record::BadRecord),
+    Group(u64, BadRecord),
     /// The settled state cannot be read.
     #[error(
         "the settled state cannot be read: {0}; restore the store's folder from a backup or import an export"
@@ -120,6 +119,7 @@ pub struct Store<D: Disk> {
     /// What is not committed.
     waiting: Vec<(ShardId, Batch)>,
     group: Group,
+    elision: Elision,
     /// Bytes that went to the journal since the last checkpoint began.
     since_checkpoint: u64,
     /// What the settled state takes on disk, as it was last measured.
@@ -142,7 +142,7 @@ impl<D: Disk> Store<D> {
         let store_id = identify(settled, random)?;
         let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
         let mut known = seed.set();
-        each(settled, Tree::Sessions, &[], &mut |key, _| {
+        each(settled, Tree::Sessions, &[], |key, _| {
             let (id, _) = split_key(key).map_err(damaged)?;
             known.insert(SessionId(id));
             Ok(true)
@@ -159,8 +159,8 @@ impl<D: Disk> Store<D> {
             active.apply(batch, &mut known);
         }
         let (journal, _) = recovery.finish()?;
-        active.now = active.now.max(Now(meta(settled, ALIVE_KEY)?.unwrap_or(0)));
-        active.next_session = active.next_session.max(meta(settled, NEXT_SESSION_KEY)?.unwrap_or(0));
+        active.now = active.now.max(Now(number(settled, ALIVE_KEY)?.unwrap_or(0)));
+        active.next_session = active.next_session.max(number(settled, NEXT_SESSION_KEY)?.unwrap_or(0));
         Ok(Self {
             journal,
             options,
@@ -171,6 +171,7 @@ impl<D: Disk> Store<D> {
             known,
             waiting: Vec::new(),
             group: Group::default(),
+            elision: Elision::new(seed),
             since_checkpoint,
             settled_bytes: settled.bytes_on_disk()?,
         })
@@ -184,77 +185,6 @@ impl<D: Disk> Store<D> {
     /// When the broker was last known to run, by its own clock.
     pub fn alive(&self) -> Now {
         self.active.now
-    }
-
-    /// Hands over all that was kept, sessions first. To be called once, after opening.
-    ///
-    /// # Errors
-    /// When the settled state cannot be read.
-    pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
-        each(settled, Tree::Sessions, &[], &mut |key, value| {
-            let id = SessionId(split_key(key).map_err(damaged)?.0);
-            let record = SessionRecord::decode(id, value).map_err(damaged)?;
-            self.restore_session(settled, id, Some(record), take)?;
-            Ok(true)
-        })?;
-        let mut fresh: Vec<_> =
-            self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
-        fresh.sort_unstable_by_key(|(id, _)| **id);
-        for (&id, _) in fresh {
-            if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
-                self.restore_session(settled, id, None, take)?;
-            }
-        }
-        each(settled, Tree::Retained, &[], &mut |key, value| {
-            let topic = std::str::from_utf8(key).map_err(|_| damaged(super::record::BadRecord("a topic")))?;
-            if !self.active.retained.contains_key(topic) {
-                take(Restored::Retained(retained_of(value).map_err(damaged)?));
-            }
-            Ok(true)
-        })?;
-        let retained = self.active.retained.values().flatten();
-        retained.for_each(|message| take(Restored::Retained((**message).clone())));
-        Ok(())
-    }
-
-    fn restore_session(
-        &self,
-        settled: &dyn Settled,
-        id: SessionId,
-        record: Option<SessionRecord>,
-        take: &mut dyn FnMut(Restored),
-    ) -> io::Result<()> {
-        let changes = self.active.sessions.get(&id);
-        if changes.is_some_and(|changes| changes.ended) {
-            return Ok(());
-        }
-        let fresh = || changes.and_then(|c| c.session.as_ref()).map(|s| SessionRecord::new((**s).clone()));
-        let Some(mut record) = record.or_else(fresh) else { return Ok(()) };
-        let mut subscriptions = BTreeMap::new();
-        each(settled, Tree::Subscriptions, &number_key(id.0), &mut |key, value| {
-            let (owner, filter) = split_key(key).map_err(damaged)?;
-            if owner != id.0 {
-                return Ok(false);
-            }
-            let filter =
-                std::str::from_utf8(filter).map_err(|_| damaged(super::record::BadRecord("a filter")))?;
-            subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
-            Ok(true)
-        })?;
-        if let Some(changes) = changes {
-            merge(&mut record, changes);
-            for (filter, value) in &changes.subscriptions {
-                match value {
-                    Some(subscription) => subscriptions.insert(filter.clone(), *subscription),
-                    None => subscriptions.remove(filter),
-                };
-            }
-        }
-        let SessionRecord { session: stored, received, inbound, backlog, .. } = record;
-        let (alive, subscriptions) = (self.active.now, subscriptions.into_iter().collect());
-        let restored = RestoredSession { stored, alive, subscriptions, inbound, received, backlog };
-        take(Restored::Session(Box::new(restored)));
-        Ok(())
     }
 
     /// Takes what a core wants kept; it is after the next [`Store::commit`] that succeeds.
@@ -275,6 +205,7 @@ impl<D: Disk> Store<D> {
     pub fn commit(&mut self, kept: &mut dyn FnMut(ShardId, u64)) -> Result<(), Refusing> {
         let now = self.waiting.iter().map(|(_, batch)| batch.now).max();
         let Some(now) = now else { return Ok(()) };
+        self.elision.run(&mut self.waiting);
         self.group.begin(now);
         self.waiting.iter().for_each(|(_, batch)| self.group.add(batch));
         if !self.group.is_empty() {
@@ -293,10 +224,6 @@ impl<D: Disk> Store<D> {
             JournalError::Full { .. } => Refusing::Full(error),
             error => Refusing::Failed(error),
         };
-        let bytes = self.bytes_on_disk();
-        if self.options.bytes_max > 0 && bytes > self.options.bytes_max {
-            return Err(Refusing::Bound { bytes, max: self.options.bytes_max });
-        }
         if self.journal.is_poisoned() {
             self.journal.reopen_after_failure().map_err(refusing)?;
         }
@@ -323,6 +250,13 @@ impl<D: Disk> Store<D> {
         let _ = self.journal.append(&[]).and_then(|_| self.journal.sync());
     }
 
+    /// Why nothing new should be taken in: the store takes more than it may. What is submitted is kept all the same, since
+    /// acknowledgements among it are what makes the store smaller.
+    pub fn over_bound(&self) -> Option<Refusing> {
+        let (bytes, max) = (self.bytes_on_disk(), self.options.bytes_max);
+        (max > 0 && bytes > max).then_some(Refusing::Bound { bytes, max })
+    }
+
     /// What the journal and the settled state take on disk.
     pub fn bytes_on_disk(&self) -> u64 {
         self.journal.bytes_on_disk() + self.settled_bytes
@@ -345,6 +279,10 @@ impl<D: Disk> Store<D> {
             return self.frozen.clone();
         }
         if self.frozen.is_some() || self.active.is_empty() && self.since_checkpoint == 0 {
+            return None;
+        }
+        // The settled state must not be ahead of what the disk has of the journal.
+        if self.journal.sync().is_err() {
             return None;
         }
         let mut next = Delta::new(self.seed);
@@ -389,12 +327,14 @@ impl<D: Disk> Store<D> {
             return read;
         }
         let frozen = self.frozen.as_ref().map(|checkpoint| &*checkpoint.delta);
-        for delta in frozen.into_iter().chain([&self.active]) {
-            delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, &mut read.memory);
-            if let Some(changes) = delta.sessions.get(&fetch.session) {
-                read.needless.extend(changes.done.range(fetch.from..));
-                read.needless.extend(changes.received.range(fetch.from..));
-            }
+        let deltas = || frozen.into_iter().chain([&self.active]);
+        for changes in deltas().filter_map(|delta| delta.sessions.get(&fetch.session)) {
+            read.needless.extend(changes.done.range(fetch.from..));
+            read.needless.extend(changes.received.range(fetch.from..));
+        }
+        for delta in deltas() {
+            let PageRead { needless, memory, .. } = &mut read;
+            delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, needless, memory);
         }
         read
     }
@@ -402,52 +342,5 @@ impl<D: Disk> Store<D> {
     /// How many messages, sessions' changes included, are in memory.
     pub fn bytes_in_memory(&self) -> u64 {
         self.active.bytes() + self.frozen.as_ref().map_or(0, |checkpoint| checkpoint.delta.bytes())
-    }
-}
-
-/// Which journal goes with the settled state; a new state gets a number of its own.
-fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure> {
-    match meta(settled, LAYOUT_KEY)? {
-        Some(LAYOUT) => {
-            let id = settled.get(Tree::Meta, STORE_ID_KEY)?;
-            let id = id.and_then(|id| <[u8; 16]>::try_from(&id[..]).ok());
-            let missing = || damaged(super::record::BadRecord("no store id"));
-            Ok(u128::from_be_bytes(id.ok_or_else(missing)?))
-        }
-        Some(other) => Err(OpenFailure::Layout(other)),
-        None => {
-            let put = |key: &'static [u8], value: &[u8]| Change {
-                tree: Tree::Meta,
-                key: Bytes::from_static(key),
-                value: Some(Bytes::copy_from_slice(value)),
-            };
-            let changes = [put(LAYOUT_KEY, &number_key(LAYOUT)), put(STORE_ID_KEY, &random.to_be_bytes())];
-            settled.apply(&mut changes.into_iter(), settled.position())?;
-            Ok(random)
-        }
-    }
-}
-
-fn meta(settled: &dyn Settled, key: &[u8]) -> io::Result<Option<u64>> {
-    settled.get(Tree::Meta, key)?.map(|value| number_of(&value).map_err(damaged)).transpose()
-}
-
-/// Hands over the entries of a tree from a key on, until `see` has had enough.
-fn each(
-    settled: &dyn Settled,
-    tree: Tree,
-    from: &[u8],
-    see: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>,
-) -> io::Result<()> {
-    let mut from = from.to_vec();
-    loop {
-        let entries = settled.scan(tree, &from, CHUNK)?;
-        let Some((last, _)) = entries.last() else { return Ok(()) };
-        from = after(last);
-        for (key, value) in &entries {
-            if !see(key, value)? {
-                return Ok(());
-            }
-        }
     }
 }

@@ -72,18 +72,18 @@ impl Changes {
 
     fn put(&mut self, recipient: Recipient, body: Arc<Body>) {
         self.next_seq = self.next_seq.max(recipient.seq + 1);
-        self.messages += 1;
-        self.bytes += size_of_entry(&body.message);
+        let size = size_of_entry(&body.message);
         let slot = Slot { recipient, body: Some(body), received: false };
         match self.slots.back() {
             Some(last) if last.recipient.seq >= slot.recipient.seq => {
                 // Messages of other cores may come late.
-                if let Err(at) = self.find(slot.recipient.seq) {
-                    self.slots.insert(at, slot);
-                }
+                let Err(at) = self.find(slot.recipient.seq) else { return };
+                self.slots.insert(at, slot);
             }
             _ => self.slots.push_back(slot),
         }
+        self.messages += 1;
+        self.bytes += size;
     }
 
     /// Returns how much memory more, or less, is used.
@@ -97,7 +97,9 @@ impl Changes {
         let slot = &mut self.slots[at];
         slot.received = false;
         let freed = slot.body.take().map_or(0, |body| let_go(&body));
-        while self.slots.pop_front_if(|slot| slot.body.is_none() && !slot.received).is_some() {}
+        while self.slots.front().is_some_and(|slot| slot.body.is_none() && !slot.received) {
+            self.slots.pop_front();
+        }
         if self.slots.is_empty() {
             self.slots = VecDeque::new();
         }
@@ -272,18 +274,22 @@ impl Delta {
         }
     }
 
-    /// The messages with at least this number that a session is owed here, at most so many, in order.
+    /// The messages that are here for a session, with at least this number and `needless` ones left out: at most so many, in
+    /// order.
     pub(super) fn owed(
         &self,
         session: SessionId,
         from: u64,
         max: usize,
+        needless: &BTreeSet<u64>,
         into: &mut Vec<(Recipient, Arc<Message>)>,
     ) {
         let Some(changes) = self.sessions.get(&session) else { return };
         let begin = changes.slots.partition_point(|slot| slot.recipient.seq < from);
         let owed = changes.slots.range(begin..).filter_map(|slot| {
-            slot.body.as_ref().map(|body| (slot.recipient.clone(), Arc::clone(&body.message)))
+            let body = slot.body.as_ref()?;
+            let needed = !needless.contains(&slot.recipient.seq);
+            needed.then(|| (slot.recipient.clone(), Arc::clone(&body.message)))
         });
         into.extend(owed.take(max));
     }

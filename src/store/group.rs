@@ -2,7 +2,7 @@
 
 use super::record::{BadRecord, Reader, Writer};
 use crate::engine::{Batch, PersistOp, Place, Recipient};
-use crate::types::{Now, QoS, SessionId};
+use crate::types::{Now, PacketId, QoS, SessionId};
 use std::sync::Arc;
 
 /// The only form so far.
@@ -81,23 +81,27 @@ fn put(out: &mut Writer, op: &PersistOp, all: &[Recipient]) -> bool {
             out.number(session.0);
             out.bytes(filter.as_bytes());
         }
-        PersistOp::Message { message, to, left, inbound, instead_of } => {
+        PersistOp::Message { message, to, inbound, instead_of, .. } => {
+            let needs = all[to.start as usize..to.end as usize]
+                .iter()
+                .filter(|recipient| recipient.session.is_some());
+            let left = needs.clone().count();
+            if left == 0 {
+                return put_rest(out, *inbound, *instead_of);
+            }
             out.byte(tag::MESSAGE);
             out.byte(u8::from(inbound.is_some()) | u8::from(instead_of.is_some()) << 1);
             if let Some((session, id)) = inbound {
-                out.number(session.0);
-                out.number(u64::from(id.get()));
+                put_inbound(out, *session, *id);
             }
             if let Some(place) = instead_of {
                 put_place(out, *place);
             }
             out.message(message);
-            out.number(u64::from(*left));
-            for recipient in &all[to.start as usize..to.end as usize] {
-                if let Some(session) = recipient.session {
-                    out.number(session.0);
-                    put_recipient(out, recipient);
-                }
+            out.number(left as u64);
+            for recipient in needs {
+                out.number(recipient.session.map_or(0, |session| session.0));
+                put_recipient(out, recipient);
             }
         }
         PersistOp::Done(place) => {
@@ -110,13 +114,11 @@ fn put(out: &mut Writer, op: &PersistOp, all: &[Recipient]) -> bool {
         }
         PersistOp::Inbound { session, id } => {
             out.byte(tag::INBOUND);
-            out.number(session.0);
-            out.number(u64::from(id.get()));
+            put_inbound(out, *session, *id);
         }
         PersistOp::Released { session, id } => {
             out.byte(tag::RELEASED);
-            out.number(session.0);
-            out.number(u64::from(id.get()));
+            put_inbound(out, *session, *id);
         }
         PersistOp::Retain(message) => {
             out.byte(tag::RETAIN);
@@ -124,6 +126,24 @@ fn put(out: &mut Writer, op: &PersistOp, all: &[Recipient]) -> bool {
         }
     }
     true
+}
+
+/// What is left to say of a message that nobody needs: false when that is nothing.
+fn put_rest(out: &mut Writer, inbound: Option<(SessionId, PacketId)>, instead_of: Option<Place>) -> bool {
+    if let Some(place) = instead_of {
+        out.byte(tag::DONE);
+        put_place(out, place);
+    }
+    if let Some((session, id)) = inbound {
+        out.byte(tag::INBOUND);
+        put_inbound(out, session, id);
+    }
+    inbound.is_some() || instead_of.is_some()
+}
+
+fn put_inbound(out: &mut Writer, session: SessionId, id: PacketId) {
+    out.number(session.0);
+    out.number(u64::from(id.get()));
 }
 
 fn put_place(out: &mut Writer, place: Place) {

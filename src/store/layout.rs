@@ -186,6 +186,28 @@ pub(super) fn entries(session: SessionId, page: &[u8]) -> Result<Vec<(Recipient,
     Ok(entries)
 }
 
+/// The numbers in a page of a session's messages, with the pages of shared ones, and no more of it.
+pub(super) fn places(page: &[u8]) -> Result<Vec<(u64, Option<u64>)>, BadRecord> {
+    let (mut from, mut places) = (Reader(page), Vec::new());
+    while !from.is_empty() {
+        let seq = take_recipient(&mut from, SessionId(0))?.seq;
+        let shared = match from.byte()? {
+            0 => {
+                from.skip_message()?;
+                None
+            }
+            1 => {
+                let page = from.number()?;
+                from.small()?;
+                Some(page)
+            }
+            _ => return Err(BadRecord("content of an unknown kind")),
+        };
+        places.push((seq, shared));
+    }
+    Ok(places)
+}
+
 /// Takes a page of messages for several apart.
 pub(super) fn bodies(page: &[u8]) -> Result<Vec<Arc<Message>>, BadRecord> {
     let (mut from, mut bodies) = (Reader(page), Vec::new());

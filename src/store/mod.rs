@@ -1,8 +1,10 @@
 //! What outlives the process: the settled state, in named trees of keys and values.
 //!
 //! Runs on: ordinary threads of its own, never on a core, because everything here may block for as long as a disk does.
-//! A journal in front makes single changes durable; at a checkpoint their net effect is applied here in one go, together
-//! with the journal's position, so that after a crash the journal is replayed from exactly there ([`Settled::apply`]).
+//! A [`Journal`] in front makes single changes durable; at a checkpoint their net effect is applied here in one go,
+//! together with the journal's position, so that after a crash the journal is replayed from exactly there
+//! ([`Settled::apply`]). The journal's files are on a [`Disk`], of which there is a simulated one that loses power,
+//! fills up and fails.
 //!
 //! Only `store/sled/` knows which database this is.
 
@@ -10,6 +12,7 @@ mod core;
 mod delta;
 mod disk;
 mod dump;
+mod elision;
 mod group;
 mod journal;
 mod layout;

@@ -6,7 +6,7 @@ use super::settle::damaged;
 use super::settled::{Settled, Tree, after};
 use crate::engine::{Fetch, Fetched, Recipient};
 use crate::types::{Message, SessionId};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -30,8 +30,12 @@ pub struct PageRead {
 /// What makes reading in order cheap.
 #[derive(Debug, Default)]
 pub struct Reading {
-    /// By session: the number to go on from, and the page that it is in.
-    places: HashMap<SessionId, (u64, u64)>,
+    /// By session: the number to go on from, and the first page with any that are not lower.
+    places: BTreeMap<SessionId, (u64, u64)>,
+    /// The journal's position in the settled state that the places are of: another one may have pages before them.
+    position: u64,
+    /// The first and the last number in each page that was just read.
+    pages: Vec<(u64, u64)>,
     kept: VecDeque<(u64, Arc<[Arc<Message>]>)>,
 }
 
@@ -47,6 +51,7 @@ impl PageRead {
     pub fn run(mut self, settled: &dyn Settled, reading: &mut Reading) -> io::Result<Fetched> {
         let Fetch { key, session, messages_max, bytes_max, .. } = self.fetch;
         let mut messages = Vec::new();
+        reading.look_at(settled.position());
         if !self.gone {
             self.settled(settled, reading, &mut messages)?;
         }
@@ -64,11 +69,14 @@ impl PageRead {
             count += 1;
         }
         messages.truncate(count);
+        if let Some((last, _)) = messages.last() {
+            reading.go_on(session, last.seq + 1);
+        }
         Ok(Fetched { key, session, messages })
     }
 
     fn settled(
-        &mut self,
+        &self,
         settled: &dyn Settled,
         reading: &mut Reading,
         into: &mut Vec<(Recipient, Arc<Message>)>,
@@ -77,46 +85,69 @@ impl PageRead {
         let own = number_key(session.0);
         let Some(record) = settled.get(Tree::Sessions, &own)? else { return Ok(()) };
         let record = SessionRecord::decode(session, &record).map_err(damaged)?;
-        let (mut bytes, mut place) = (0, None);
-        let first =
-            reading.places.remove(&session).filter(|(next, _)| *next == from).map_or(0, |(_, page)| page);
-        let mut at = page_key(session, first).to_vec();
+        let needless = |seq: u64| {
+            seq < from
+                || self.needless.contains(&seq)
+                || record.done.binary_search(&seq).is_ok()
+                || record.received.binary_search(&seq).is_ok()
+        };
+        let (mut bytes, mut highest) = (0, 0);
+        let mut pages = Vec::new();
+        let mut at = page_key(session, reading.begin(session, from)).to_vec();
         'pages: loop {
-            let pages = settled.scan(Tree::Queues, &at, PAGES_READ)?;
-            let Some((last, _)) = pages.last() else { break };
+            let found = settled.scan(Tree::Queues, &at, PAGES_READ)?;
+            let Some((last, _)) = found.last() else { break };
             at = after(last);
-            for (key, page) in &pages {
-                if !key.starts_with(&own) {
+            for (key, page) in &found {
+                let Some(rest) = key.strip_prefix(&own) else { break 'pages };
+                let (first, _) = split_key(rest).map_err(damaged)?;
+                let enough = |count: usize, bytes: u64| count >= messages_max as usize || bytes >= bytes_max;
+                // A message of another core that came late is in a page behind others with higher numbers.
+                if enough(into.len(), bytes) && first > highest {
                     break 'pages;
                 }
-                let (page_first, _) = split_key(&key[own.len()..]).map_err(damaged)?;
+                let mut end = first;
                 for (recipient, content) in entries(session, page).map_err(damaged)? {
                     let seq = recipient.seq;
-                    let needless = seq < from
-                        || self.needless.contains(&seq)
-                        || record.done.binary_search(&seq).is_ok()
-                        || record.received.binary_search(&seq).is_ok();
-                    if needless {
+                    end = end.max(seq);
+                    if needless(seq) || seq > highest && enough(into.len(), bytes) {
                         continue;
-                    }
-                    if into.len() >= messages_max as usize || bytes >= bytes_max {
-                        break 'pages;
                     }
                     let message = reading.content(settled, content)?;
                     bytes += message.size() as u64;
-                    place = Some((seq + 1, page_first));
+                    highest = highest.max(seq);
                     into.push((recipient, message));
                 }
+                pages.push((first, end));
             }
         }
-        if let Some(place) = place {
-            reading.places.insert(session, place);
-        }
+        reading.pages = pages;
         Ok(())
     }
 }
 
 impl Reading {
+    fn look_at(&mut self, position: u64) {
+        if self.position != position {
+            self.position = position;
+            self.places.clear();
+        }
+        self.pages.clear();
+    }
+
+    /// The page to begin with, for messages with at least this number.
+    fn begin(&mut self, session: SessionId, from: u64) -> u64 {
+        self.places.remove(&session).filter(|(next, _)| *next == from).map_or(0, |(_, page)| page)
+    }
+
+    /// The next request will be for messages with at least this number.
+    fn go_on(&mut self, session: SessionId, next: u64) {
+        let page = self.pages.iter().find(|(_, last)| *last >= next).or_else(|| self.pages.last());
+        if let Some(&(first, _)) = page {
+            self.places.insert(session, (next, first));
+        }
+    }
+
     fn content(&mut self, settled: &dyn Settled, content: Content) -> io::Result<Arc<Message>> {
         let (page, at) = match content {
             Content::Here(message) => return Ok(message),

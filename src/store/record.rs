@@ -155,6 +155,19 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn message(&mut self) -> Result<Message, BadRecord> {
+        let (delivery, topic) = self.message_head()?;
+        let (properties, payload) = (self.bytes()?, self.bytes()?);
+        Ok(Message::new(topic, properties, payload, delivery))
+    }
+
+    /// Passes over a message without a copy of it.
+    pub(super) fn skip_message(&mut self) -> Result<(), BadRecord> {
+        self.message_head()?;
+        self.bytes()?;
+        self.bytes().map(|_| ())
+    }
+
+    fn message_head(&mut self) -> Result<(Delivery, &'a str), BadRecord> {
         let flags = self.byte()?;
         let qos = QoS::from_bits(flags & 3).ok_or(BadRecord("no QoS"))?;
         if flags & !0xf != 0 {
@@ -162,10 +175,7 @@ impl<'a> Reader<'a> {
         }
         let received = Now(self.number()?);
         let expiry = if flags & 8 == 0 { None } else { Some(Span(self.number()?)) };
-        let delivery = Delivery { qos, retain: flags & 4 != 0, received, expiry };
-        let topic = self.text()?;
-        let (properties, payload) = (self.bytes()?, self.bytes()?);
-        Ok(Message::new(topic, properties, payload, delivery))
+        Ok((Delivery { qos, retain: flags & 4 != 0, received, expiry }, self.text()?))
     }
 
     pub(super) fn subscription(&mut self) -> Result<Subscription, BadRecord> {

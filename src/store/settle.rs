@@ -2,19 +2,19 @@
 
 use super::delta::{Body, Changes, Delta};
 use super::layout::{
-    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, entries,
-    number_key, number_of, page_key, retained, split_key, subscription, subscription_key,
+    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, number_key,
+    number_of, page_key, places, retained, split_key, subscription, subscription_key,
 };
 use super::record::BadRecord;
 use super::settled::{Change, Entry, Settled, Tree, after};
-use crate::types::SessionId;
+use crate::types::{HashSeed, Map, SessionId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 /// Pages of sessions that have ended, swept per checkpoint: one with a large queue does not hold up the others.
-const SWEPT_PAGES: usize = 4_096;
+pub(super) const SWEPT_PAGES: usize = 1_024;
 /// Pages read at a time.
 const PAGES_READ: usize = 16;
 
@@ -23,10 +23,11 @@ const PAGES_READ: usize = 16;
 /// # Errors
 /// Those of [`Settled::apply`], and damage to what is there.
 pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) -> io::Result<()> {
-    let mut settling =
-        Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared: Shared::default() };
-    let next_body = settling.number(NEXT_BODY_KEY)?.unwrap_or(0);
-    settling.shared.page = next_body;
+    // Addresses in our own memory, which nobody can choose.
+    let placed = HashSeed(0).map();
+    let shared =
+        Shared { page: number(settled, NEXT_BODY_KEY)?.unwrap_or(0), writer: PageWriter::default(), placed };
+    let mut settling = Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared };
     let mut sessions: Vec<_> = delta.sessions.iter().collect();
     sessions.sort_unstable_by_key(|(id, _)| **id);
     for (&id, changes) in sessions {
@@ -39,7 +40,7 @@ pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) ->
         let value = message.as_ref().map(|message| retained(message).into());
         settling.put(Tree::Retained, Bytes::copy_from_slice(topic.as_bytes()), value);
     }
-    let next_session = settling.number(NEXT_SESSION_KEY)?.unwrap_or(0).max(delta.next_session);
+    let next_session = number(settling.settled, NEXT_SESSION_KEY)?.unwrap_or(0).max(delta.next_session);
     let page = settling.shared.page;
     for (key, number) in [(NEXT_BODY_KEY, page), (NEXT_SESSION_KEY, next_session), (ALIVE_KEY, delta.now.0)] {
         let value = Bytes::copy_from_slice(&number_key(number));
@@ -47,6 +48,11 @@ pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) ->
     }
     let Settling { settled, changes, .. } = settling;
     settled.apply(&mut changes.into_iter(), position)
+}
+
+/// A number that the store says about itself.
+pub(super) fn number(settled: &dyn Settled, key: &[u8]) -> io::Result<Option<u64>> {
+    settled.get(Tree::Meta, key)?.map(|value| number_of(&value).map_err(damaged)).transpose()
 }
 
 /// What a checkpoint is to change.
@@ -59,23 +65,17 @@ struct Settling<'a> {
 }
 
 /// Messages for several that this checkpoint writes.
-#[derive(Default)]
 struct Shared {
     /// The page that is being filled.
     page: u64,
     writer: PageWriter,
     /// By message: where it is.
-    placed: std::collections::HashMap<usize, (u64, u32)>,
+    placed: Map<usize, (u64, u32)>,
 }
 
 impl Settling<'_> {
     fn put(&mut self, tree: Tree, key: Bytes, value: Option<Bytes>) {
         self.changes.push(Change { tree, key, value });
-    }
-
-    fn number(&self, key: &[u8]) -> io::Result<Option<u64>> {
-        let value = self.settled.get(Tree::Meta, key)?;
-        value.map(|value| number_of(&value).map_err(damaged)).transpose()
     }
 
     fn session(&mut self, id: SessionId, changes: &Changes) -> io::Result<()> {
@@ -158,42 +158,38 @@ impl Settling<'_> {
         if record.done.is_empty() && record.received.is_empty() {
             return Ok(());
         }
-        let needless =
-            |seq: &u64| record.done.binary_search(seq).is_ok() || record.received.binary_search(seq).is_ok();
-        let (mut from, mut kept_from) = (page_key(id, 0).to_vec(), None);
-        let mut gone = Vec::new();
+        let SessionRecord { done, received, .. } = &*record;
+        let needless = |seq: u64| done.binary_search(&seq).is_ok() || received.binary_search(&seq).is_ok();
+        // Most often the first page stays, and nothing but that is to be read.
+        let (mut from, mut limit, mut kept_from) = (page_key(id, 0).to_vec(), 1, None);
         'pages: loop {
-            let pages = self.pages_of(id, &from)?;
+            let pages = self.pages_of(id, &from, limit)?;
             let Some((last, _)) = pages.last() else { break };
             from = after(last);
+            limit = PAGES_READ;
             for (key, page) in pages {
-                let entries = entries(id, &page).map_err(damaged)?;
-                if !entries.iter().all(|(recipient, _)| needless(&recipient.seq)) {
-                    kept_from = entries.first().map(|(recipient, _)| recipient.seq);
+                let places = places(&page).map_err(damaged)?;
+                if !places.iter().all(|&(seq, _)| needless(seq)) {
+                    kept_from = places.first().map(|&(seq, _)| seq);
                     break 'pages;
                 }
-                gone.push((key, entries));
+                self.drop_page(key, &places);
             }
-        }
-        for (key, entries) in gone {
-            self.drop_page(key, &entries);
         }
         // What is not in a page any more needs no mark.
         record.done.retain(|&seq| kept_from.is_some_and(|first| seq >= first));
         Ok(())
     }
 
-    fn drop_page(&mut self, key: Bytes, entries: &[(crate::engine::Recipient, Content)]) {
-        for (_, content) in entries {
-            if let Content::Shared { page, .. } = content {
-                *self.refs.entry(*page).or_default() -= 1;
-            }
+    fn drop_page(&mut self, key: Bytes, places: &[(u64, Option<u64>)]) {
+        for page in places.iter().filter_map(|(_, page)| *page) {
+            *self.refs.entry(page).or_default() -= 1;
         }
         self.put(Tree::Queues, key, None);
     }
 
-    fn pages_of(&self, id: SessionId, from: &[u8]) -> io::Result<Vec<Entry>> {
-        let mut pages = self.settled.scan(Tree::Queues, from, PAGES_READ)?;
+    fn pages_of(&self, id: SessionId, from: &[u8], limit: usize) -> io::Result<Vec<Entry>> {
+        let mut pages = self.settled.scan(Tree::Queues, from, limit)?;
         let own = number_key(id.0);
         pages.truncate(pages.iter().take_while(|(key, _)| key.starts_with(&own)).count());
         Ok(pages)
@@ -236,13 +232,12 @@ impl Settling<'_> {
             let id = SessionId(id);
             let mut from = page_key(id, 0).to_vec();
             while left > 0 {
-                let pages = self.pages_of(id, &from)?;
+                let pages = self.pages_of(id, &from, PAGES_READ)?;
                 let Some((last, _)) = pages.last() else { break };
                 from = after(last);
                 left = left.saturating_sub(pages.len());
                 for (key, page) in pages {
-                    let entries = entries(id, &page).map_err(damaged)?;
-                    self.drop_page(key, &entries);
+                    self.drop_page(key, &places(&page).map_err(damaged)?);
                 }
             }
             if left == 0 {
@@ -261,8 +256,9 @@ impl Settling<'_> {
                 Some(value) => number_of(&value).map_err(damaged)?,
                 None => 0,
             };
-            let refs =
-                before.checked_add_signed(change).ok_or(damaged(BadRecord("references to nothing")))?;
+            let refs = before
+                .checked_add_signed(change)
+                .ok_or_else(|| damaged(BadRecord("references to nothing")))?;
             if refs == 0 {
                 self.put(Tree::Bodies, key.clone(), None);
                 self.put(Tree::Refs, key, None);
@@ -288,12 +284,8 @@ pub(super) fn merge(record: &mut SessionRecord, changes: &Changes) {
     record.received.sort_unstable();
     record.received.dedup();
     record.received.retain(|seq| !changes.done.contains(seq));
-    for (&id, &used) in &changes.inbound {
-        record.inbound.retain(|&known| known != id);
-        if used {
-            record.inbound.push(id);
-        }
-    }
+    record.inbound.retain(|id| !changes.inbound.contains_key(id));
+    record.inbound.extend(changes.inbound.iter().filter(|(_, used)| **used).map(|(id, _)| *id));
     record.backlog.messages = record.backlog.messages.saturating_add_signed(changes.messages);
     record.backlog.bytes = record.backlog.bytes.saturating_add_signed(changes.bytes);
 }

@@ -18,7 +18,7 @@ pub(super) const SEGMENT_HEADER: usize = 64;
 /// Bytes before a payload.
 pub(super) const GROUP_HEADER: usize = 32;
 /// Where a group can begin.
-pub(super) const ALIGN: u64 = 8;
+pub(super) const ALIGN: usize = 8;
 /// This layout.
 pub(super) const LAYOUT: u32 = 1;
 /// Stands for a group that is not there or does not count.
@@ -40,7 +40,7 @@ pub(super) fn segment_first(name: &str) -> Option<u64> {
 
 /// What a group with a payload of `length` takes.
 pub(super) fn group_bytes(length: u32) -> u64 {
-    (GROUP_HEADER as u64 + u64::from(length)).next_multiple_of(ALIGN)
+    (GROUP_HEADER as u64 + u64::from(length)).next_multiple_of(ALIGN as u64)
 }
 
 /// How a segment begins.
@@ -128,7 +128,7 @@ impl GroupHeader {
         into.clear();
         into.extend_from_slice(&header);
         into.extend_from_slice(payload);
-        into.resize(into.len().next_multiple_of(usize::from(ALIGN as u8)), 0);
+        into.resize(into.len().next_multiple_of(ALIGN), 0);
         checksum
     }
 

@@ -11,17 +11,17 @@
 //!
 //! # What a crash leaves
 //!
-//! Each group says the number of its predecessor's checksum, so that nothing left over in a file is taken for a
-//! group, and up to where the journal was surely on disk when the group was written. With that, the end is told from
-//! damage: where a group cannot be read, and anything behind it says that the group was on disk, it is damage; so it
-//! is in front of another segment, because a segment is synced before the next one begins. Anything else is a torn
-//! tail: it was never acknowledged, and is cut.
+//! Each group names the checksum of the one before it, so that nothing left over in a file is taken for a group, and
+//! says up to where the journal was surely on disk when it was written. With that, the end is told from damage: where
+//! a group cannot be read, and anything behind it says that it was on disk, it is damage; so it is in front of another
+//! segment, because a segment is synced before the next one begins. Anything else is a torn tail: it was never
+//! acknowledged, and is cut.
 //!
-//! Three things cannot be told apart from a torn tail, because nothing behind says otherwise: damage of the last
-//! committed group, with nothing written since; the loss of the last segment as a whole file; both only if the
-//! settled state is not further either ([`Refusal::BeyondEnd`]). Who commits an empty group when closing, and now and
-//! then while idle, keeps what this concerns small. And after a power cut with [`SyncMode::Os`] what was committed may
-//! be missing, from any group on: that is what the mode gives away.
+//! Two things cannot be told from a torn tail, because nothing behind says otherwise: damage of the last committed
+//! groups with nothing committed since, and the loss of the last segment as a whole file; and both only as long as the
+//! settled state is not further itself ([`Refusal::BeyondEnd`]). Who commits an empty group when closing, and now and
+//! then while idle, keeps what this concerns small. After a power cut with [`SyncMode::Os`], committed groups since
+//! the last [`Journal::sync`] or new segment may be missing as well: that is what the mode gives away.
 //!
 //! A disk that does not write sectors of 512 bytes as a whole can destroy committed groups in the sector that is being
 //! added to; that is found, and refused as damage as soon as another group stands behind it.
@@ -228,7 +228,8 @@ impl<D: Disk> Journal<D> {
     }
 
     /// How many bytes of groups ([`Journal::group_bytes`]) can be written for sure before the disk must have room for
-    /// another segment. What a group leaves at the end of a segment because it does not fit is lost.
+    /// another segment. What a group leaves at the end of a segment because it does not fit is lost, and one that is
+    /// larger than a segment needs room on the disk in any case.
     pub fn room(&self) -> u64 {
         let spares = self.spares.len() as u64;
         let current = self.current.as_ref().map_or(0, Current::left);

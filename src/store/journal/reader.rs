@@ -119,7 +119,7 @@ impl<F: DiskFile> SegmentReader<F> {
                 }
                 found = Behind::Torn;
             }
-            offset += ALIGN;
+            offset += ALIGN as u64;
         }
         Ok(found)
     }

@@ -294,3 +294,19 @@ fn a_journal_on_a_real_folder_comes_back() {
         journal.free_before(Position(0)).expect("a disk");
     }
 }
+
+#[test]
+fn no_name_leads_to_a_file_that_is_used_again() {
+    for seed in 0..100 {
+        let disk = SimDisk::new(seed);
+        let mut journal = open(&disk, 512);
+        fill(&mut journal, 60);
+        journal.free_before(Position(50)).expect("a disk");
+        // The next segment has its header, and its name is not on disk when the power goes.
+        disk.fail_sync_after(1);
+        while journal.append(&payload(journal.position().0 + 1)).is_ok() {}
+        disk.cut();
+        let refusal = read(&disk, &options(512), 0).expect_err("the first segments are gone");
+        assert!(matches!(refusal, Refusal::Gap { .. }), "seed {seed}: {refusal}");
+    }
+}

@@ -250,3 +250,19 @@ fn a_message_that_looks_like_a_group_is_not_one() {
     let (groups, ..) = read(&with(&disk, &name, &bytes), &options(4_096), 0).expect("a torn tail");
     assert_eq!(groups, expected(1..=2));
 }
+
+#[test]
+fn groups_of_another_use_of_the_file_are_not_taken_even_where_their_numbers_fit() {
+    let disk = journal(3, 4_096);
+    let (name, mut bytes, _) = last_segment(&disk);
+    let (header, _) = format::SegmentHeader::decode(&bytes).expect("whole");
+    let again = format::SegmentHeader { recycled: true, ..header };
+    bytes[..SEGMENT_HEADER].copy_from_slice(&again.encode().0);
+    let mut first = bytes[SEGMENT_HEADER..].to_vec();
+    first.truncate(
+        usize::try_from(group_bytes(u32::try_from(payload(1).len()).expect("small"))).expect("small"),
+    );
+    bytes[SEGMENT_HEADER + first.len()..].fill(0);
+    let (groups, ..) = read(&with(&disk, &name, &bytes), &options(4_096), 0).expect("a journal");
+    assert!(groups.is_empty(), "{groups:?}");
+}

@@ -1,0 +1,133 @@
+//! What a store begins with: who it is, and what it gives back.
+
+use super::{OpenFailure, Store};
+use crate::engine::{Restored, RestoredSession};
+use crate::store::disk::Disk;
+use crate::store::layout::{
+    LAYOUT, LAYOUT_KEY, STORE_ID_KEY, SessionRecord, number_key, retained_of, split_key, subscription_of,
+};
+use crate::store::record::BadRecord;
+use crate::store::settle::{damaged, merge, number};
+use crate::store::settled::{Change, Settled, Tree, after};
+use crate::types::SessionId;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Entries read at a time.
+const CHUNK: usize = 256;
+
+impl<D: Disk> Store<D> {
+    /// Hands over all that was kept, sessions first. To be called once, after opening.
+    ///
+    /// # Errors
+    /// When the settled state cannot be read.
+    pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+        each(settled, Tree::Sessions, &[], |key, value| {
+            let id = SessionId(split_key(key).map_err(damaged)?.0);
+            let record = SessionRecord::decode(id, value).map_err(damaged)?;
+            self.restore_session(settled, id, Some(record), take)?;
+            Ok(true)
+        })?;
+        let mut fresh: Vec<_> =
+            self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
+        fresh.sort_unstable_by_key(|(id, _)| **id);
+        for (&id, _) in fresh {
+            if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
+                self.restore_session(settled, id, None, take)?;
+            }
+        }
+        each(settled, Tree::Retained, &[], |key, value| {
+            let topic = std::str::from_utf8(key).map_err(|_| damaged(BadRecord("a topic")))?;
+            if !self.active.retained.contains_key(topic) {
+                take(Restored::Retained(retained_of(value).map_err(damaged)?));
+            }
+            Ok(true)
+        })?;
+        let retained = self.active.retained.values().flatten();
+        retained.for_each(|message| take(Restored::Retained((**message).clone())));
+        Ok(())
+    }
+
+    fn restore_session(
+        &self,
+        settled: &dyn Settled,
+        id: SessionId,
+        record: Option<SessionRecord>,
+        take: &mut dyn FnMut(Restored),
+    ) -> io::Result<()> {
+        let changes = self.active.sessions.get(&id);
+        if changes.is_some_and(|changes| changes.ended) {
+            return Ok(());
+        }
+        let fresh = || changes.and_then(|c| c.session.as_ref()).map(|s| SessionRecord::new((**s).clone()));
+        let Some(mut record) = record.or_else(fresh) else { return Ok(()) };
+        let mut subscriptions = BTreeMap::new();
+        each(settled, Tree::Subscriptions, &number_key(id.0), |key, value| {
+            let (owner, filter) = split_key(key).map_err(damaged)?;
+            if owner != id.0 {
+                return Ok(false);
+            }
+            let filter = std::str::from_utf8(filter).map_err(|_| damaged(BadRecord("a filter")))?;
+            subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
+            Ok(true)
+        })?;
+        if let Some(changes) = changes {
+            merge(&mut record, changes);
+            for (filter, value) in &changes.subscriptions {
+                match value {
+                    Some(subscription) => subscriptions.insert(filter.clone(), *subscription),
+                    None => subscriptions.remove(filter),
+                };
+            }
+        }
+        let SessionRecord { session: stored, received, inbound, backlog, .. } = record;
+        let (alive, subscriptions) = (self.active.now, subscriptions.into_iter().collect());
+        let restored = RestoredSession { stored, alive, subscriptions, inbound, received, backlog };
+        take(Restored::Session(Box::new(restored)));
+        Ok(())
+    }
+}
+
+/// Which journal goes with the settled state; a new state gets a number of its own.
+pub(super) fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure> {
+    match number(settled, LAYOUT_KEY)? {
+        Some(LAYOUT) => {
+            let id = settled.get(Tree::Meta, STORE_ID_KEY)?;
+            let id = id.and_then(|id| <[u8; 16]>::try_from(&id[..]).ok());
+            let missing = || damaged(BadRecord("no store id"));
+            Ok(u128::from_be_bytes(id.ok_or_else(missing)?))
+        }
+        Some(other) => Err(OpenFailure::Layout(other)),
+        None => {
+            let put = |key: &'static [u8], value: &[u8]| Change {
+                tree: Tree::Meta,
+                key: Bytes::from_static(key),
+                value: Some(Bytes::copy_from_slice(value)),
+            };
+            let changes = [put(LAYOUT_KEY, &number_key(LAYOUT)), put(STORE_ID_KEY, &random.to_be_bytes())];
+            settled.apply(&mut changes.into_iter(), settled.position())?;
+            Ok(random)
+        }
+    }
+}
+
+/// Hands over the entries of a tree from a key on, until `see` has had enough.
+pub(super) fn each(
+    settled: &dyn Settled,
+    tree: Tree,
+    from: &[u8],
+    mut see: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
+) -> io::Result<()> {
+    let mut from = from.to_vec();
+    loop {
+        let entries = settled.scan(tree, &from, CHUNK)?;
+        let Some((last, _)) = entries.last() else { return Ok(()) };
+        from = after(last);
+        for (key, value) in &entries {
+            if !see(key, value)? {
+                return Ok(());
+            }
+        }
+    }
+}
