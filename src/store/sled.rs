@@ -12,8 +12,8 @@
 //! - On a damaged metadata log, sled hangs, or cuts and deletes the log and goes on with an older state, or with a mixture:
 //!   the metadata is checked before sled opens it (`metadata`), copied aside after an unclean stop, and has to reach as far
 //!   as the last flush, which is noted beside it with the position (`folder`).
-//! - What was written since sled was opened stays in memory whatever the size of its cache: it is closed and opened again
-//!   after [`SledOptions::reopen_bytes`].
+//! - What was written since sled was opened stays in memory whatever the size of its cache, and of what was read a good
+//!   deal: it is closed and opened again after [`SledOptions::reopen_bytes`].
 //!
 //! One flush is one checksummed record in sled's metadata, hence atomic over all trees, and the position is among them. It
 //! is noted in the folder afterwards: the note never claims more than what is lasting, and less only until the next one.
@@ -54,9 +54,9 @@ const SLOW_LIMITS: u32 = 4;
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct SledOptions {
-    /// What sled may cache. What was written since it was opened stays in memory regardless.
+    /// What sled may cache. What was written since it was opened stays in memory regardless, and up to 512 leaves.
     pub cache_bytes: usize,
-    /// When changes may have left so much in memory, sled is closed and opened again, which gives it back.
+    /// When changes and what was read may take so much memory, sled is closed and opened again, which gives it back.
     pub reopen_bytes: u64,
     /// So much free space on the file system is left alone: changes that might need it are refused.
     pub reserve_bytes: u64,
@@ -85,8 +85,8 @@ pub struct SledSettled {
     options: SledOptions,
     keeper: Keeper<Kept>,
     position: u64,
-    /// What changes may have left in memory since sled was opened.
-    dirtied_bytes: u64,
+    /// Bytes of changes since sled was opened.
+    changed_bytes: u64,
     closed: bool,
 }
 
@@ -119,7 +119,7 @@ impl SledSettled {
         let last = refusing.before(&folder)?;
         let keeper = Keeper::start("store-sled", Kept { lock: Some(lock), database: None })
             .map_err(|error| refusing.io(error))?;
-        let mut store = Self { folder, options, keeper, position: 0, dirtied_bytes: 0, closed: false };
+        let mut store = Self { folder, options, keeper, position: 0, changed_bytes: 0, closed: false };
         let accepted = store
             .open_database()
             .map_err(|fault| refusing.fault(fault))
@@ -218,9 +218,10 @@ impl SledSettled {
         self.flush(position)?;
         self.position = position;
         self.note_last()?;
-        let Size { changes, bytes } = changes.size;
-        self.dirtied_bytes += Slots::of(&self.folder.slabs())?.dirtied(changes, bytes);
-        if self.dirtied_bytes >= self.options.reopen_bytes {
+        self.changed_bytes += changes.size.bytes;
+        let leaves = self.ask(|database| Ok(database.leaves_read()))?;
+        let read_bytes = Slots::of(&self.folder.slabs())?.in_memory(leaves);
+        if self.changed_bytes.saturating_add(read_bytes) >= self.options.reopen_bytes {
             self.reopen()?;
         }
         Ok(())
@@ -235,7 +236,7 @@ impl SledSettled {
             let what = format!("opened again at {} instead of {}", facts.position, self.position);
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        self.dirtied_bytes = 0;
+        self.changed_bytes = 0;
         self.folder.restrict()
     }
 

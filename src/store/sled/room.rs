@@ -9,6 +9,10 @@ const SLOT_PER_BYTES: (u64, u64) = (3, 2);
 /// What a changed leaf takes in the metadata's log and in the snapshot that is made of it, next to its key.
 const METADATA_BYTES: u64 = 256;
 
+/// How much smaller a leaf is on the disk than in memory, and what the smallest takes there for its 64 keys and values.
+const COMPRESSED: u64 = 2;
+const LEAF_BYTES_MIN: u64 = 16 << 10;
+
 /// What free space there is for this process on a folder's file system.
 ///
 /// # Errors
@@ -56,13 +60,12 @@ impl Slots {
         new.saturating_add(anew).saturating_add(metadata)
     }
 
-    /// What that many changes, with keys and values of so many bytes, may leave in memory: themselves, and of what is there
-    /// a leaf of middling size each, at most all of them.
-    pub(super) fn dirtied(&self, changes: u64, bytes: u64) -> u64 {
+    /// What that many leaves, as they were read from their slots, take in memory: an estimate.
+    pub(super) fn in_memory(&self, leaves: u64) -> u64 {
         let all: u64 = self.0.iter().map(|(size, count)| size * count).sum();
         let count: u64 = self.0.iter().map(|(_, count)| count).sum();
         let middling = all.checked_div(count).unwrap_or(0);
-        bytes.saturating_add(all.min(changes.saturating_mul(middling)))
+        leaves.saturating_mul(LEAF_BYTES_MIN.max(middling.saturating_mul(COMPRESSED)))
     }
 }
 
@@ -85,11 +88,11 @@ mod tests {
         assert_eq!(anew(1_000), 65_536 + 2_048 + 640, "never more than there is");
         assert_eq!(slots.estimate(0, 1_000), 2_500, "a slot and a half, and all keys in the metadata");
         assert_eq!(slots.estimate(u64::MAX, u64::MAX), u64::MAX);
-        let all = 65_536 + 2_048 + 640;
+        assert_eq!(slots.in_memory(2), 2 * LEAF_BYTES_MIN, "13 of 5 KB are small");
+        let large = Slots(vec![(1 << 20, 3)]);
         assert_eq!(
-            [slots.dirtied(0, 5), slots.dirtied(2, 5), slots.dirtied(99, 5)],
-            [5, 5 + all / 13 * 2, 5 + all]
+            [large.in_memory(5), large.in_memory(0), Slots::default().in_memory(1)],
+            [10 << 20, 0, 16 << 10]
         );
-        assert_eq!(Slots::default().dirtied(9, 5), 5, "nothing is there yet");
     }
 }

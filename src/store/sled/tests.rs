@@ -180,13 +180,29 @@ fn sled_opens_again_after_so_many_bytes_without_a_difference() {
     let mut openings = 0;
     for number in 1..=120 {
         step(&mut store, number);
-        openings += u32::from(store.dirtied_bytes == 0);
+        openings += u32::from(store.changed_bytes == 0);
         assert_eq!(store.position(), number);
     }
     assert!(openings > 3, "{openings}");
     assert_eq!(content(&store).expect("readable"), model_after(120));
     assert!(matches!(refusal(folder.path()), OpenError::InUse(_)), "it is locked throughout");
     assert_eq!(content(&open(killed(folder.path()).path())).expect("readable"), model_after(120));
+}
+
+#[test]
+fn what_was_read_counts_for_opening_again() {
+    let folder = closed(120);
+    // Opening reads fewer than so many leaves, and everything takes more.
+    let options = SledOptions { reopen_bytes: 10 * (16 << 10), ..options() };
+    let mut store = SledSettled::open(folder.path(), options).expect("a store");
+    let change = || Change { tree: Tree::Meta, key: Bytes::from_static(b"key"), value: None };
+    for (position, reads) in [(121, false), (122, true)] {
+        if reads {
+            content(&store).expect("readable");
+        }
+        store.apply(&mut [change()].into_iter(), position).expect("room");
+        assert_eq!(store.changed_bytes == 0, reads, "{position}");
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn written(reopen_bytes: u64) {
     for step in 0..32 {
         let before = (Instant::now(), resident());
         store.apply(&mut pages(step * 1_024, 1_024, 32 << 10), step + 1).expect("room");
-        let done = (store.dirtied_bytes == 0).then_some("opened again");
+        let done = (store.changed_bytes == 0).then_some("opened again");
         println!(
             "{step}: {:?}, {} -> {} MB {}",
             before.0.elapsed(),
