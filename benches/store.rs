@@ -11,6 +11,7 @@ use pantala::store::{MemorySettled, Options, RealDisk, Settled, SledOptions, Sle
 use pantala::types::{Delivery, HashSeed, Message, Now, QoS, SessionId, ShardId};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Messages of a group.
 const GROUP: u64 = 128;

@@ -385,7 +385,7 @@ impl Delivering<'_> {
         link.named(topic, naming);
         self.counters.publish_out[qos as usize] += 1;
         if qos != QoS::AtMostOnce {
-            self.owed(session, publication, outgoing);
+            self.owed(session, publication, outgoing, true);
         }
         Sent::Yes
     }
@@ -396,14 +396,20 @@ impl Delivering<'_> {
     }
 
     /// A session is owed the message, under its next number.
-    fn owed(&mut self, session: &mut Session, publication: &Publication<'_>, outgoing: Outgoing<'_>) {
+    fn owed(
+        &mut self,
+        session: &mut Session,
+        publication: &Publication<'_>,
+        outgoing: Outgoing<'_>,
+        sent: bool,
+    ) {
         let seq = session.next_seq;
         session.next_seq += 1;
         if let Some(id) = session.stored
             && self.asking != Asking::Nobody
         {
             let message = || Arc::clone(publication.message());
-            self.durable.keep_for(&mut self.asking, message, outgoing.recipient(id, seq));
+            self.durable.keep_for(&mut self.asking, message, outgoing.recipient(id, seq), sent);
         }
     }
 
@@ -469,7 +475,7 @@ impl Delivering<'_> {
         }
         self.gauges.queued_messages += 1;
         self.gauges.queued_bytes += size;
-        self.owed(session, publication, outgoing);
+        self.owed(session, publication, outgoing, false);
         if self.limits.overflow == Overflow::Hold && !session.queue.has_room(0, self.limits) {
             self.full = true;
             self.held.filled(key);

@@ -110,11 +110,13 @@ impl Engine {
         } else {
             [self.retention.keeper(filter.as_str())].into()
         };
+        // A SUBACK that does not wait for the store calls the replay itself, at once and never again.
+        let lasts = self.sessions.get(key).is_some_and(|session| session.stored.is_some());
         self.replays.started += 1;
         let replay = Replay {
             number: self.replays.started,
             announced: self.interest.announced(),
-            request: self.durable.last(),
+            request: if lasts { self.durable.last() } else { 0 },
             filter: filter.as_str().into(),
             qos,
             ids: (id != 0).then(|| [id].into()),

@@ -31,7 +31,7 @@ mod tests;
 pub use clock::Clock;
 pub use machine::Unsuitable;
 pub use stop::Stop;
-pub use storage::{NoStore, Opened, Storage, StorePlan, open_settled};
+pub use storage::{Opened, Storage, StorePlan};
 
 use crate::engine::{Batch, Engine, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
 use crate::mesh::Port;

@@ -168,8 +168,9 @@ pub fn export(store: &dyn Settled, to: &mut dyn Write) -> io::Result<()> {
     to.flush()
 }
 
-/// Fills an empty store from an export, in bounded memory, and gives it the export's position with the last entry. Until
-/// then there is a mark in it with which it does not open: one whose import failed is to be thrown away.
+/// Fills an empty store from an export, in bounded memory. Until the last entry there is a mark in it with which it does not
+/// open: one whose import failed is to be thrown away. The export's position belongs to another journal: this one begins
+/// anew.
 ///
 /// # Errors
 /// See [`Damaged`].
@@ -180,7 +181,7 @@ pub fn import(store: &mut dyn Settled, from: &mut dyn BufRead) -> Result<(), Dam
         }
     }
     let mut lines = Lines { from, sum: Hasher::new(), number: 0 };
-    let position = position(&lines.next()?)?;
+    position(&lines.next()?)?;
     let mut chunk = vec![importing(Some(Bytes::new()))];
     let (mut bytes, mut entries) = (0, 0_u64);
     loop {
@@ -191,7 +192,7 @@ pub fn import(store: &mut dyn Settled, from: &mut dyn BufRead) -> Result<(), Dam
                 return Err(bad);
             }
             chunk.push(importing(None));
-            return Ok(store.apply(&mut chunk.drain(..), position)?);
+            return Ok(store.apply(&mut chunk.drain(..), 0)?);
         }
         let entry = entry(&line).ok_or(bad)?;
         bytes += line.len();

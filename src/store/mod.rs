@@ -16,6 +16,7 @@ mod elision;
 mod group;
 mod journal;
 mod layout;
+mod open;
 mod read;
 mod record;
 mod settle;
@@ -28,6 +29,10 @@ pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
 pub use self::journal::{
     Cut, Group, Journal, JournalError, JournalOptions, Position, Recovery, RecoveryStats, Refusal, SyncMode,
     recover,
+};
+pub use self::open::{
+    AtRest, NoStore, Parts, Summary, answer, answer_to, export_to, import_from, open, request_export,
+    take_request,
 };
 pub use self::read::{PageRead, Reading};
 pub use self::record::BadRecord;

@@ -17,4 +17,5 @@ mod rumqttc;
 mod rumqttc_v5;
 mod sessions;
 mod shards;
+mod store;
 mod support;

@@ -1,7 +1,8 @@
 use super::{PATIENCE, Raw, first_line, pause};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 use tempfile::TempDir;
@@ -12,6 +13,13 @@ pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
     log: PathBuf,
     _folder: TempDir,
+}
+
+/// A broker that ended before it was ready.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: ExitStatus,
+    pub(crate) log: String,
 }
 
 impl Broker {
@@ -35,7 +43,23 @@ impl Broker {
         Self::run(shards, settings, "")
     }
 
+    /// With so many shards, and its store in this folder.
+    pub(crate) fn over(store: &Path, shards: u16, settings: &str) -> Self {
+        let broker = Self::try_over(store, shards, settings);
+        broker.unwrap_or_else(|refused| panic!("{}; its log:\n{}", refused.status, refused.log))
+    }
+
+    /// The same, or how it ended instead of becoming ready.
+    pub(crate) fn try_over(store: &Path, shards: u16, settings: &str) -> Result<Self, Refused> {
+        Self::launch(&[OsStr::new("--data"), store.as_os_str()], shards, settings, "")
+    }
+
     fn run(shards: u16, settings: &str, listener: &str) -> Self {
+        let broker = Self::launch(&[OsStr::new("--no-store")], shards, settings, listener);
+        broker.unwrap_or_else(|refused| panic!("{}; its log:\n{}", refused.status, refused.log))
+    }
+
+    fn launch(store: &[&OsStr], shards: u16, settings: &str, listener: &str) -> Result<Self, Refused> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (config, log) = (folder.path().join("pantala.toml"), folder.path().join("log"));
         let listener = format!("[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n{listener}\n");
@@ -43,7 +67,8 @@ impl Broker {
         let mut process = Command::new(env!("CARGO_BIN_EXE_pantala"))
             .arg("--config")
             .arg(&config)
-            .args(["--no-store", "--log", "debug", "--shards", &shards.to_string()])
+            .args(store)
+            .args(["--log", "debug", "--shards", &shards.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("a log file"))
@@ -54,10 +79,13 @@ impl Broker {
         // From here on it ends with the test, also when it never becomes ready.
         let mut broker = Self { process, address: nowhere, log, _folder: folder };
         let ready = first_line(out);
+        if ready.is_empty() {
+            return Err(Refused { status: broker.wait(), log: broker.log() });
+        }
         let address =
             ready.trim().strip_prefix("listening on tcp://").and_then(|address| address.parse().ok());
         broker.address = address.unwrap_or_else(|| panic!("no ready line but {ready:?}"));
-        broker
+        Ok(broker)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -81,6 +109,18 @@ impl Broker {
     /// Asks it to stop.
     pub(crate) fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).expect("it runs");
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().expect("it runs");
+        self.wait();
+    }
+
+    /// Stops it in order.
+    pub(crate) fn stop(mut self) {
+        self.terminate();
+        assert!(self.wait().success(), "it stops in order");
     }
 
     /// Lets it do nothing, while its sockets go on receiving.

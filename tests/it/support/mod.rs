@@ -7,7 +7,7 @@ mod raw;
 mod scram;
 mod v5;
 
-pub(crate) use broker::Broker;
+pub(crate) use broker::{Broker, Refused};
 pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, publish_v5, suback, subscribe,
     subscribe_many, text, varint,
