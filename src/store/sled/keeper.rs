@@ -80,9 +80,6 @@ impl From<Fault> for io::Error {
     }
 }
 
-/// Takes what a panic says.
-type LastWords = Box<dyn FnOnce(String)>;
-
 thread_local! {
     /// Where a panic of this thread is reported.
     static LAST_WORDS: RefCell<Option<LastWords>> = const { RefCell::new(None) };
