@@ -5,6 +5,7 @@ use pantala::broker::{Broker, Settings, StartError};
 use pantala::config::{Config, CoreList, Durability, Listener, LogFormat, LogLevel, Store};
 use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
+use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -63,6 +64,8 @@ fn store(store: &Store) -> Result<StorePlan, Failure> {
             Failure::running(format_args!("store {path}: {error}; name another with --data DIR"))
         })?;
     }
+    // What clients say is for nobody else to read, in whichever file the store puts it.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let sync = if store.durability == Durability::Os { SyncMode::Os } else { SyncMode::Disk };
     let &Store { segment_bytes, checkpoint_bytes, bytes_max, reserve_bytes, .. } = store;
     let options = Options { sync, segment_bytes, checkpoint_bytes, bytes_max };

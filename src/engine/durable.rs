@@ -26,6 +26,8 @@ pub(super) enum Waiter {
     Output(ConnKey),
     /// A core that has a part in a message of this one, by its number.
     Peer(ShardId, u64),
+    /// A session whose will was published.
+    Will(SessionKey),
     /// The end of a session, messages of which move to others.
     End(SessionId),
 }

@@ -113,6 +113,8 @@ pub struct Engine {
     later: VecDeque<SessionKey>,
     /// Clients to disconnect once the message in hand is delivered: their queues are full.
     evict: Vec<SessionKey>,
+    /// The broker stops: wills of stored sessions are for its next run.
+    stopping: bool,
     frames: Frames,
     /// Where responses are put together.
     response: BytesMut,
@@ -149,6 +151,7 @@ impl Engine {
             due: Vec::new(),
             later: VecDeque::new(),
             evict: Vec::new(),
+            stopping: false,
             frames: Frames::default(),
             response: BytesMut::new(),
             counters: Counters::default(),
@@ -264,13 +267,7 @@ impl Engine {
     /// Goes on with what waited for the store.
     fn go_on(&mut self, now: Now, fx: &mut impl Effects) {
         while let Some(waiter) = self.durable.next_ready() {
-            match waiter {
-                Waiter::Ack(conn, ack) => self.complete(conn, ack, fx),
-                Waiter::PubRel(conn, id) => self.release(conn, id, fx),
-                Waiter::Output(conn) => fx.cork(conn, false),
-                Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
-                Waiter::End(session) => self.durable.moved(session),
-            }
+            self.waited(waiter, fx);
         }
         self.release_subacks(now, fx);
         self.tend_parked(now, fx);
@@ -288,6 +285,18 @@ impl Engine {
             retained_bytes: self.retention.index.bytes(),
             queued_messages: self.gauges.queued_messages,
             queued_bytes: self.gauges.queued_bytes,
+        }
+    }
+
+    /// Something has waited long enough.
+    fn waited(&mut self, waiter: Waiter, fx: &mut impl Effects) {
+        match waiter {
+            Waiter::Ack(conn, ack) => self.complete(conn, ack, fx),
+            Waiter::PubRel(conn, id) => self.release(conn, id, fx),
+            Waiter::Output(conn) => fx.cork(conn, false),
+            Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
+            Waiter::End(session) => self.durable.moved(session),
+            Waiter::Will(key) => self.will_is_kept(key),
         }
     }
 

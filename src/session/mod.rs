@@ -132,6 +132,9 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
+    /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
+    /// for.
+    pub published: Option<(Box<Will>, u8)>,
     /// Something of it waits for the store.
     pub parked: bool,
     /// What the store gives back with lower numbers than this may have been sent before the broker started.
@@ -155,6 +158,7 @@ impl Session {
             queue: Queue::default(),
             unreleased: Unreleased::new(seed.set()),
             dropped: 0,
+            published: None,
             parked: false,
             unsent_from: 0,
             timer: None,

@@ -152,10 +152,10 @@ fn a_will_that_waits_is_published_once_after_the_restart_mqtt_3_1_2_8() {
     at_once(&RESTARTS, |&restart| {
         let mut life = Life::ending(restart, "");
         persistent(&life, "watcher", false).subscribe("will", 1);
-        drop(mortal(&life, "fallen", 2));
+        drop(mortal(&life, "fallen", 3));
         drop(mortal(&life, "returned", 1_000));
         mortal(&life, "polite", 1).leave();
-        let mut asked = mortal(&life, "asked", 1);
+        let mut asked = mortal(&life, "asked", 3);
         asked.send(&[0xe0, 1, 4]);
         asked.expect_closed();
         until("all are gone", || life.log().matches("connection ended").count() >= 3);
@@ -172,7 +172,7 @@ fn a_will_that_waits_is_published_once_after_the_restart_mqtt_3_1_2_8() {
         watcher.subscribe("settled", 0);
         life.restart();
         let mut watcher = persistent(&life, "watcher", true);
-        life.let_pass(2);
+        life.let_pass(1);
         clean(&life, "publisher").publishes_v3(0, "will", b"nothing before");
         assert!(watcher.packet().ends_with(b"nothing before"));
     });

@@ -6,7 +6,9 @@
 mod bounds;
 mod delivery;
 mod expiry;
+mod folder;
 mod sessions;
+mod tools;
 
 use crate::support::{Broker, Connect, Raw, connack};
 use std::ops::Deref;
