@@ -117,6 +117,7 @@ impl Opened {
             state: StoreState::Ready,
             beat: Now(0),
             beats: 0,
+            bytes_seen: 0,
             stopping: false,
             export: None,
         };
@@ -187,6 +188,8 @@ struct Committer {
     /// When the next beat is due, and how many there were.
     beat: Now,
     beats: u64,
+    /// What the store took on disk when the free space was last looked at.
+    bytes_seen: u64,
     stopping: bool,
     /// A file that an operator wants everything in.
     export: Option<PathBuf>,
@@ -231,6 +234,10 @@ impl Committer {
             self.hear();
             self.results();
             self.commit();
+            if self.store.bytes_on_disk() > self.bytes_seen {
+                // Within a beat a fast disk could take the whole reserve, without which nothing can be settled.
+                self.look_at_disk();
+            }
             if self.store.checkpoint_due() {
                 self.checkpoint();
             }
@@ -320,6 +327,19 @@ impl Committer {
         }
         self.beat = now + BEAT;
         self.beats += 1;
+        self.look_at_disk();
+        self.export = self.export.take().or_else(|| take_request(&self.plan.path));
+        if self.store.is_unsettled() || self.state == StoreState::Refusing {
+            self.checkpoint();
+        }
+        if self.beats.is_multiple_of(NOTED) {
+            self.store.heartbeat(now);
+        }
+    }
+
+    /// Takes nothing more when the free space is less than the reserve, and goes on when it is not any more.
+    fn look_at_disk(&mut self) {
+        self.bytes_seen = self.store.bytes_on_disk();
         let free =
             rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
@@ -340,13 +360,6 @@ impl Committer {
                 self.tell(StoreState::Ready);
             }
             _ => {}
-        }
-        self.export = self.export.take().or_else(|| take_request(&self.plan.path));
-        if self.store.is_unsettled() || self.state == StoreState::Refusing {
-            self.checkpoint();
-        }
-        if self.beats.is_multiple_of(NOTED) {
-            self.store.heartbeat(now);
         }
     }
 

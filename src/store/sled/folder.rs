@@ -105,7 +105,12 @@ impl Folder {
 
     /// Notes that the database is there.
     pub(super) fn note_made(&self) -> io::Result<()> {
-        if self.0.join(MADE).try_exists()? { Ok(()) } else { self.write(MADE, "") }
+        if self.0.join(MADE).try_exists()? {
+            return Ok(());
+        }
+        // sled syncs what is in its folders, but not their names.
+        sync(&self.database())?;
+        self.write(MADE, "")
     }
 
     /// Whether the last process that had the store did not close it.

@@ -4,9 +4,12 @@
 //! numbers of shards.
 
 mod bounds;
+mod damage;
 mod delivery;
 mod expiry;
 mod folder;
+mod full;
+mod long;
 mod sessions;
 mod tools;
 
