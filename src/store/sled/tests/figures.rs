@@ -1,4 +1,4 @@
-//! Not tests: what a store costs. `cargo test --release --lib store::sled::tests::figures -- --ignored --nocapture`
+//! Not tests: what a store costs, in time and in memory of the process. `cargo test --release --lib store::sled::tests::figures -- --ignored --nocapture`
 #![expect(clippy::disallowed_methods, reason = "measuring takes a clock")]
 
 use std::time::Instant;
