@@ -8,7 +8,8 @@
 //! end ENTRIES #CRC
 //! ```
 //!
-//! The 1 is this format's version, LAYOUT that of keys and values, POSITION the store's place in its journal.
+//! The 1 is this format's version, LAYOUT that of keys and values, POSITION the store's place in its journal,
+//! which an import does not take over.
 //! Keys and values are base64 with padding; `=` alone is an empty one. CRC is the CRC-32 (IEEE), in eight hexadecimal
 //! digits, of everything from the dump's first byte up to the space before `#`: no line can be lost, doubled or moved.
 

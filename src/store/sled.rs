@@ -12,8 +12,8 @@
 //! - On a damaged metadata log, sled hangs, or cuts and deletes the log and goes on with an older state, or with a mixture:
 //!   the metadata is checked before sled opens it (`metadata`), copied aside after an unclean stop, and has to reach as far
 //!   as the last flush, which is noted beside it with the position (`folder`).
-//! - What was written since sled was opened stays in memory whatever the size of its cache: it is closed and opened again
-//!   after [`SledOptions::reopen_bytes`].
+//! - What was written since sled was opened stays in memory whatever the size of its cache, and of what was read a good
+//!   deal: it is closed and opened again after [`SledOptions::reopen_bytes`].
 //!
 //! One flush is one checksummed record in sled's metadata, hence atomic over all trees, and the position is among them. It
 //! is noted in the folder afterwards: the note never claims more than what is lasting, and less only until the next one.
@@ -54,9 +54,9 @@ const SLOW_LIMITS: u32 = 4;
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct SledOptions {
-    /// What sled may cache. What was written since it was opened stays in memory regardless.
+    /// What sled may cache. What was written since it was opened stays in memory regardless, and up to 512 leaves.
     pub cache_bytes: usize,
-    /// After so many bytes of changes sled is closed and opened again, which gives its memory back.
+    /// When changes and what was read may take so much memory, sled is closed and opened again, which gives it back.
     pub reopen_bytes: u64,
     /// So much free space on the file system is left alone: changes that might need it are refused.
     pub reserve_bytes: u64,
@@ -219,7 +219,9 @@ impl SledSettled {
         self.position = position;
         self.note_last()?;
         self.changed_bytes += changes.size.bytes;
-        if self.changed_bytes >= self.options.reopen_bytes {
+        let leaves = self.ask(|database| Ok(database.leaves_read()))?;
+        let read_bytes = Slots::of(&self.folder.slabs())?.in_memory(leaves);
+        if self.changed_bytes.saturating_add(read_bytes) >= self.options.reopen_bytes {
             self.reopen()?;
         }
         Ok(())

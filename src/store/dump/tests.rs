@@ -59,16 +59,18 @@ fn an_export_carries_everything_between_stores_of_both_kinds() {
     assert!(dump == dump_of(&filled()), "the same content, the same bytes");
     let mut memory = import_into_memory(&dump).expect("read");
     import(&mut second, &mut &dump[..]).expect("read");
+    // Their journals begin anew, and all else is the same.
+    let anew = rewritten(&dump, |at, line| if at == 0 { line.replace(" 61", " 0") } else { line.to_owned() });
     let stores: [&mut dyn Settled; 2] = [&mut memory, &mut second];
     for store in stores {
-        assert_eq!(store.position(), 61);
+        assert_eq!(store.position(), 0);
         assert_eq!(content(store).expect("readable"), content(&first).expect("readable"));
-        assert!(dump == dump_of(store));
+        assert!(anew == dump_of(store));
         verify(store).expect("whole");
         assert!(matches!(import(store, &mut &dump[..]), Err(Damaged::NotEmpty)));
     }
     let (counted, expected) = (stats(&second).expect("readable"), stats(&memory).expect("readable"));
-    assert_eq!((counted.trees, counted.position), (expected.trees, 61));
+    assert_eq!((counted.trees, counted.position), (expected.trees, 0));
     second.close().expect("closed");
     assert_eq!(content(&open(folders[1].path())).expect("readable"), content(&first).expect("readable"));
 }

@@ -16,6 +16,8 @@ use crate::store::settled::{Change, Entry, Tree};
 const LEAF_FANOUT: usize = 64;
 /// A year: never, without the drop-flushes that sled makes of none.
 const FLUSH_EVERY_MS: usize = 31_536_000_000;
+/// A leaf that a scan has read is counted by the cache if at least so many entries are in it.
+const COUNTED_ENTRIES: usize = 8;
 /// The tree of what the store itself has to remember.
 const OWN_TREE: &str = "settled";
 const LAYOUT_KEY: &[u8] = b"layout";
@@ -49,12 +51,13 @@ impl Database {
             .cache_capacity_bytes(cache_bytes)
             .zstd_compression_level(1)
             .flush_every_ms(Some(FLUSH_EVERY_MS))
-            .open()?;
+            .open()
+            .map_err(plain)?;
         progress.step();
         // Until everything is there, an error leaks what is: dropping it might wait for ever.
         let db = Leaked::new(db);
         let tree = |name| {
-            let tree = db.open_tree(name).map(Leaked::new);
+            let tree = db.open_tree(name).map(Leaked::new).map_err(plain);
             progress.step();
             tree
         };
@@ -65,7 +68,7 @@ impl Database {
         for known in Tree::ALL {
             trees.push(Leaked::into_inner(tree(known.name())?));
         }
-        let importing = trees[Tree::Meta.index()].get(IMPORTING_KEY)?.is_some();
+        let importing = trees[Tree::Meta.index()].get(IMPORTING_KEY).map_err(plain)?.is_some();
         let (trees, own) = (Leaked::into_inner(trees), Leaked::into_inner(own));
         let Ok(trees) = trees.try_into() else { unreachable!("one for each of Tree::ALL") };
         let facts = Facts { layout, position, importing };
@@ -73,12 +76,20 @@ impl Database {
     }
 
     pub(super) fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Bytes>> {
-        Ok(self.trees[tree.index()].get(key)?.map(bytes))
+        let value = self.trees[tree.index()].get(key).map_err(plain)?;
+        Ok(value.map(bytes))
     }
 
     pub(super) fn scan(&self, tree: Tree, from: &[u8], limit: usize) -> io::Result<Vec<Entry>> {
-        let entries = self.trees[tree.index()].range(from..).take(limit);
-        entries.map(|entry| entry.map(|(key, value)| (bytes(key), bytes(value)))).collect()
+        let tree = &self.trees[tree.index()];
+        let found = tree.range(from..).take(limit);
+        let found: Vec<_> = found.collect::<io::Result<_>>().map_err(plain)?;
+        // The cache tells what it lets go of by accesses, of which each handle remembers 31 for itself. An iterator has a
+        // handle of its own and forgets them when it is dropped: what it has read would stay in memory for good.
+        for (key, _) in found.iter().step_by(COUNTED_ENTRIES) {
+            tree.get(key).map_err(plain)?;
+        }
+        Ok(found.into_iter().map(|(key, value)| (bytes(key), bytes(value))).collect())
     }
 
     /// Makes changes, in memory.
@@ -86,30 +97,85 @@ impl Database {
         for Change { tree, key, value } in changes {
             let tree = &self.trees[tree.index()];
             match value {
-                Some(value) => tree.insert(&key[..], &value[..])?,
-                None => tree.remove(&key[..])?,
-            };
+                Some(value) => tree.insert(&key[..], &value[..]),
+                None => tree.remove(&key[..]),
+            }
+            .map_err(plain)?;
         }
         Ok(())
     }
 
+    /// How many leaves were read from the disk.
+    pub(super) fn leaves_read(&self) -> u64 {
+        self.db.storage_stats().cache.cache_misses
+    }
+
     /// Makes all changes so far lasting, all or nothing, with the position.
     pub(super) fn flush(&self, layout: u64, position: u64) -> io::Result<()> {
-        self.own.insert(LAYOUT_KEY, &layout.to_be_bytes()[..])?;
-        self.own.insert(POSITION_KEY, &position.to_be_bytes()[..])?;
-        self.db.flush().map(drop)
+        self.own.insert(LAYOUT_KEY, &layout.to_be_bytes()[..]).map_err(plain)?;
+        self.own.insert(POSITION_KEY, &position.to_be_bytes()[..]).map_err(plain)?;
+        self.db.flush().map(drop).map_err(plain)
     }
 }
 
 /// What is not dropped unless it is taken out again.
 type Leaked<T> = std::mem::ManuallyDrop<T>;
 
+/// An error without the places in sled's sources that it came through. A file that ends too early is damaged.
+fn plain(error: io::Error) -> io::Error {
+    let kind = match error.kind() {
+        io::ErrorKind::UnexpectedEof => io::ErrorKind::InvalidData,
+        kind => kind,
+    };
+    let text = error.to_string();
+    io::Error::new(kind, text.rsplit(" -> ").next().unwrap_or_default())
+}
+
 fn bytes(array: InlineArray) -> Bytes {
     Bytes::copy_from_slice(&array)
 }
 
 fn number(tree: &sled::Tree<LEAF_FANOUT>, key: &[u8]) -> io::Result<Option<u64>> {
-    let Some(value) = tree.get(key)? else { return Ok(None) };
+    let Some(value) = tree.get(key).map_err(plain)? else { return Ok(None) };
     let bytes = value.as_ref().try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
     Ok(Some(u64::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::settled::after;
+
+    const ENTRIES: u32 = 50_000;
+
+    /// How many leaves scanning everything has to read from the disk.
+    fn leaves_of_a_scan(database: &Database) -> u64 {
+        let (before, mut from) = (database.leaves_read(), Vec::new());
+        while let Some((last, _)) = database.scan(Tree::Retained, &from, 100).expect("readable").last() {
+            from = after(last);
+        }
+        database.leaves_read() - before
+    }
+
+    #[test]
+    fn what_was_scanned_does_not_stay_in_memory() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, progress) = (folder.path().join("database"), Progress::default());
+        let change = |number: u32| Change {
+            tree: Tree::Retained,
+            key: Bytes::copy_from_slice(&number.to_be_bytes()),
+            value: Some(Bytes::from_static(&[7; 100])),
+        };
+        let (database, _) = Database::open(&path, 1 << 20, &progress).expect("made");
+        database.change((0..ENTRIES).map(change).collect()).expect("made");
+        database.flush(1, 1).expect("flushed");
+        drop(database);
+        let (database, facts) = Database::open(&path, 1, &progress).expect("there");
+        assert_eq!((facts.layout, facts.position, facts.importing), (Some(1), 1, false));
+        let leaves = leaves_of_a_scan(&database);
+        assert!(leaves > u64::from(ENTRIES) / LEAF_FANOUT as u64, "{leaves}");
+        let again = leaves_of_a_scan(&database);
+        // One stays in each of the cache's 256 shards, and what the handle has not told yet.
+        assert!(again > leaves - 300, "{again} of {leaves} leaves were let go of");
+    }
 }

@@ -20,6 +20,9 @@ const STACK_BYTES: usize = 16 << 20;
 
 type Job<S> = Box<dyn FnOnce(&mut S) -> Fate + Send>;
 
+/// Hears what a panic said.
+type LastWords = Box<dyn FnOnce(String)>;
+
 /// What becomes of the thread after a job.
 enum Fate {
     Serves,
@@ -76,9 +79,6 @@ impl From<Fault> for io::Error {
         }
     }
 }
-
-/// Takes what a panic says.
-type LastWords = Box<dyn FnOnce(String)>;
 
 thread_local! {
     /// Where a panic of this thread is reported.
@@ -197,7 +197,9 @@ fn report_panics() {
 }
 
 fn described(info: &PanicHookInfo<'_>) -> String {
-    let what = info.payload_as_str().unwrap_or("without a word");
+    let (payload, unknown) = (info.payload(), "without a word");
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let what = text.or_else(|| payload.downcast_ref().copied()).unwrap_or(unknown);
     info.location().map_or_else(|| what.to_owned(), |at| format!("{what} ({}:{})", at.file(), at.line()))
 }
 

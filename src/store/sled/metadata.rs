@@ -200,3 +200,117 @@ impl Frames {
         Ok(Some(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame as sled writes it. What is in it is sled's.
+    fn frame(payload: &[u8]) -> Vec<u8> {
+        let length = (payload.len() as u64).to_le_bytes();
+        let mut frame = length[..6].to_vec();
+        frame.extend(&crc32fast::hash(&length[..6]).to_le_bytes()[..2]);
+        frame.extend(payload);
+        frame.extend((crc32fast::hash(&frame) ^ SALT).to_le_bytes());
+        frame
+    }
+
+    /// Metadata as a folder: a snapshot of the logs up to 3, and logs 4 and 5 of so many frames.
+    fn folder(logs: [usize; 2]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: Vec<u8>| fs::write(folder.path().join(name), text).expect("written");
+        write("DO_NOT_PUT_YOUR_FILES_HERE", Vec::new());
+        write("snapshot_0000000000000003", frame(b"a snapshot"));
+        for (frames, number) in logs.into_iter().zip(4..) {
+            let frames = (0..frames).flat_map(|at| frame(format!("of frame {at}").as_bytes()));
+            write(&format!("log_{number:016x}"), frames.collect());
+        }
+        folder
+    }
+
+    fn log(folder: &tempfile::TempDir, number: u64) -> PathBuf {
+        folder.path().join(format!("log_{number:016x}"))
+    }
+
+    #[test]
+    fn metadata_is_whole_up_to_its_mark_and_after_it() {
+        for logs in [[0, 0], [3, 0], [3, 2]] {
+            let folder = folder(logs);
+            let now = mark(folder.path()).expect("readable");
+            assert_eq!(now, Mark { log: 5, bytes: logs[1] as u64 * 22 });
+            check(folder.path(), Some(now)).expect("whole");
+            check(folder.path(), None).expect("whole");
+            check(folder.path(), Some(Mark { log: 3, bytes: 999 })).expect("the snapshot has it");
+            assert!(matches!(
+                check(folder.path(), Some(Mark { bytes: now.bytes + 1, ..now })),
+                Err(Wrong::Old(_))
+            ));
+            assert!(matches!(check(folder.path(), Some(Mark { log: 6, bytes: 1 })), Err(Wrong::Old(_))));
+            // A log that is empty may have lost its name.
+            check(folder.path(), Some(Mark { log: 6, bytes: 0 })).expect("whole");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let folder = folder([3, 2]);
+        let now = mark(folder.path()).expect("readable");
+        let snapshot = folder.path().join("snapshot_0000000000000003");
+        for path in [snapshot, log(&folder, 4), log(&folder, 5)] {
+            let whole = fs::read(&path).expect("readable");
+            for at in 0..whole.len() {
+                let mut bad = whole.clone();
+                bad[at] ^= 1 << (at % 8);
+                fs::write(&path, bad).expect("written");
+                assert!(check(folder.path(), Some(now)).is_err(), "{}: byte {at}", path.display());
+                fs::write(&path, &whole[..at]).expect("written");
+                let cut = check(folder.path(), Some(now));
+                // A log that ends with a frame does not tell that there were more, unless it is the one of the mark.
+                let unseen = path == log(&folder, 4) && at % 22 == 0;
+                assert_eq!(cut.is_ok(), unseen, "{}: cut at {at}", path.display());
+            }
+            fs::write(&path, whole).expect("written");
+        }
+        check(folder.path(), Some(now)).expect("whole again");
+    }
+
+    #[test]
+    fn a_write_that_was_cut_off_after_the_mark_is_no_damage() {
+        let folder = folder([3, 2]);
+        let now = mark(folder.path()).expect("readable");
+        let whole = fs::read(log(&folder, 5)).expect("readable");
+        for torn in 0..22 {
+            fs::write(log(&folder, 5), [&whole[..], &frame(b"of frame 2")[..torn]].concat())
+                .expect("written");
+            check(folder.path(), Some(now)).expect("whole");
+        }
+    }
+
+    #[test]
+    fn files_that_are_missing_or_not_of_sleds_names_are_found() {
+        let names = ["snapshot_0000000000000003", "log_0000000000000004", "log_0000000000000005"];
+        for name in names {
+            let folder = folder([3, 2]);
+            let now = mark(folder.path()).expect("readable");
+            fs::remove_file(folder.path().join(name)).expect("removed");
+            assert!(check(folder.path(), Some(now)).is_err(), "{name}");
+        }
+        for name in ["log_", "log_5", "log_000000000000000x", "snapshot", "snapshot_00000000000000004"] {
+            let folder = folder([3, 2]);
+            fs::write(folder.path().join(name), "").expect("written");
+            assert!(matches!(check(folder.path(), None), Err(Wrong::Damage(_))), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_without_a_log_after_it_gets_one() {
+        let folder = folder([0, 0]);
+        for number in [4, 5] {
+            fs::remove_file(log(&folder, number)).expect("removed");
+        }
+        keep_snapshot(folder.path()).expect("made");
+        assert!(log(&folder, 4).exists());
+        keep_snapshot(folder.path()).expect("nothing to do");
+        assert!(!log(&folder, 5).exists());
+    }
+}

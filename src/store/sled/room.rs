@@ -9,6 +9,10 @@ const SLOT_PER_BYTES: (u64, u64) = (3, 2);
 /// What a changed leaf takes in the metadata's log and in the snapshot that is made of it, next to its key.
 const METADATA_BYTES: u64 = 256;
 
+/// How much smaller a leaf is on the disk than in memory, and what the smallest takes there for its 64 keys and values.
+const COMPRESSED: u64 = 2;
+const LEAF_BYTES_MIN: u64 = 16 << 10;
+
 /// What free space there is for this process on a folder's file system.
 ///
 /// # Errors
@@ -55,6 +59,14 @@ impl Slots {
         let metadata = changes.saturating_mul(METADATA_BYTES).saturating_add(bytes);
         new.saturating_add(anew).saturating_add(metadata)
     }
+
+    /// What that many leaves, as they were read from their slots, take in memory: an estimate.
+    pub(super) fn in_memory(&self, leaves: u64) -> u64 {
+        let all: u64 = self.0.iter().map(|(size, count)| size * count).sum();
+        let count: u64 = self.0.iter().map(|(_, count)| count).sum();
+        let middling = all.checked_div(count).unwrap_or(0);
+        leaves.saturating_mul(LEAF_BYTES_MIN.max(middling.saturating_mul(COMPRESSED)))
+    }
 }
 
 #[cfg(test)]
@@ -76,5 +88,11 @@ mod tests {
         assert_eq!(anew(1_000), 65_536 + 2_048 + 640, "never more than there is");
         assert_eq!(slots.estimate(0, 1_000), 2_500, "a slot and a half, and all keys in the metadata");
         assert_eq!(slots.estimate(u64::MAX, u64::MAX), u64::MAX);
+        assert_eq!(slots.in_memory(2), 2 * LEAF_BYTES_MIN, "13 of 5 KB are small");
+        let large = Slots(vec![(1 << 20, 3)]);
+        assert_eq!(
+            [large.in_memory(5), large.in_memory(0), Slots::default().in_memory(1)],
+            [10 << 20, 0, 16 << 10]
+        );
     }
 }

@@ -175,7 +175,7 @@ fn changes_are_refused_before_the_disk_is_full_and_taken_when_there_is_room_agai
 #[test]
 fn sled_opens_again_after_so_many_bytes_without_a_difference() {
     let folder = tempfile::tempdir().expect("a folder");
-    let options = SledOptions { reopen_bytes: 4_000, ..options() };
+    let options = SledOptions { reopen_bytes: 100_000, ..options() };
     let mut store = SledSettled::open(folder.path(), options).expect("a store");
     let mut openings = 0;
     for number in 1..=120 {
@@ -183,10 +183,26 @@ fn sled_opens_again_after_so_many_bytes_without_a_difference() {
         openings += u32::from(store.changed_bytes == 0);
         assert_eq!(store.position(), number);
     }
-    assert!(openings > 20, "{openings}");
+    assert!(openings > 3, "{openings}");
     assert_eq!(content(&store).expect("readable"), model_after(120));
     assert!(matches!(refusal(folder.path()), OpenError::InUse(_)), "it is locked throughout");
     assert_eq!(content(&open(killed(folder.path()).path())).expect("readable"), model_after(120));
+}
+
+#[test]
+fn what_was_read_counts_for_opening_again() {
+    let folder = closed(120);
+    // Opening reads fewer than so many leaves, and everything takes more.
+    let options = SledOptions { reopen_bytes: 10 * (16 << 10), ..options() };
+    let mut store = SledSettled::open(folder.path(), options).expect("a store");
+    let change = || Change { tree: Tree::Meta, key: Bytes::from_static(b"key"), value: None };
+    for (position, reads) in [(121, false), (122, true)] {
+        if reads {
+            content(&store).expect("readable");
+        }
+        store.apply(&mut [change()].into_iter(), position).expect("room");
+        assert_eq!(store.changed_bytes == 0, reads, "{position}");
+    }
 }
 
 #[test]
@@ -251,6 +267,7 @@ fn a_flush_that_was_not_noted_any_more_is_kept() {
     let mut store = open(folder.path());
     step(&mut store, 1);
     let noted = fs::read(folder.path().join("position")).expect("noted");
+    assert_eq!(store.folder.last().expect("whole").map(|last| last.position), Some(1));
     step(&mut store, 2);
     let killed = killed(folder.path());
     fs::write(killed.path().join("position"), noted).expect("written");
@@ -281,7 +298,25 @@ fn a_power_cut_that_takes_the_empty_log_of_an_opening_takes_nothing_else() {
             fs::remove_file(log).expect("removed");
         }
     }
-    assert_eq!(content(&open(folder.path())).expect("readable"), model_after(5));
+    // What sled would have deleted is missed by the opening after this one.
+    for _ in 0..3 {
+        assert_eq!(content(&open(folder.path())).expect("readable"), model_after(5));
+    }
+}
+
+#[test]
+fn metadata_that_is_not_whole_is_refused_before_sled_can_cut_it() {
+    let folder = closed(5);
+    let log = folder.path().join("sled/metadata/log_0000000000000001");
+    let mut bytes = fs::read(&log).expect("the first log");
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&log, &bytes).expect("written");
+    let before = files(folder.path());
+    let refused = refusal(folder.path());
+    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused}");
+    assert!(refused.to_string().contains("metadata/log_0000000000000001 is damaged at byte"), "{refused}");
+    assert_eq!((files(folder.path()), fs::read(&log).expect("there")), (before, bytes));
 }
 
 #[test]

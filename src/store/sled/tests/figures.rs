@@ -1,4 +1,4 @@
-//! Not tests: what a store costs. `cargo test --release --lib store::sled::tests::figures -- --ignored --nocapture`
+//! Not tests: what a store costs, in time and in memory of the process. `cargo test --release --lib store::sled::tests::figures -- --ignored --nocapture`
 #![expect(clippy::disallowed_methods, reason = "measuring takes a clock")]
 
 use std::time::Instant;
@@ -65,20 +65,25 @@ fn memory_after_1_gib_written_with_reopening() {
 #[test]
 #[ignore = "takes a while and says what it measures"]
 fn a_million_retained_messages() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut store = open(folder.path());
+    // In a process of its own, when it is run again with the same folder.
+    let own = tempfile::tempdir().expect("a folder");
+    let folder = std::env::var_os("STORE_FOLDER").map_or_else(|| own.path().to_owned(), PathBuf::from);
     let change = |number: u64| Change {
         tree: Tree::Retained,
         key: Bytes::from(format!("site/7/floor/3/sensor/{number:08}")),
         value: Some(Bytes::from(format!("{:064}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15)))),
     };
+    if !folder.join("position").exists() {
+        let mut store = open(&folder);
+        let begin = Instant::now();
+        store.apply(&mut (0..1_000_000).map(change), 1).expect("room");
+        println!("applied: {:?}, {} MB", begin.elapsed(), resident());
+        println!("on disk: {} MB", store.bytes_on_disk().expect("readable") >> 20);
+        store.close().expect("closed");
+    }
+    println!("before opening: {} MB", resident());
     let begin = Instant::now();
-    store.apply(&mut (0..1_000_000).map(change), 1).expect("room");
-    println!("applied: {:?}, {} MB", begin.elapsed(), resident());
-    store.close().expect("closed");
-    println!("closed: {} MB", resident());
-    let begin = Instant::now();
-    let store = open(folder.path());
+    let store = open(&folder);
     println!("opened: {:?}, {} MB", begin.elapsed(), resident());
     let (begin, mut from, mut count) = (Instant::now(), Vec::new(), 0);
     loop {
