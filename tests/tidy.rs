@@ -30,6 +30,7 @@ const RANK: [(&str, u8); 21] = [
     ("main", 7),
     ("cli", 7),
     ("run", 7),
+    ("store_cli", 7),
     // Declares the others.
     ("lib", 7),
 ];

@@ -70,7 +70,7 @@ impl Default for SledOptions {
     fn default() -> Self {
         Self {
             cache_bytes: 32 << 20,
-            reopen_bytes: 256 << 20,
+            reopen_bytes: 64 << 20,
             reserve_bytes: 64 << 20,
             stall_limit: Duration::from_secs(30),
             free_bytes: room::free_bytes,

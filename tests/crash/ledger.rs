@@ -381,7 +381,7 @@ impl Ledger {
                 continue;
             };
             if let Err(expected) = kept.allows(found) {
-                let found = found.map_or("nothing".to_owned(), |index| format!("message {index}"));
+                let found = found.map_or_else(|| "nothing".to_owned(), |index| format!("message {index}"));
                 wrong.push((
                     topic.clone(),
                     format!("{found} instead of {expected}"),

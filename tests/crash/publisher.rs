@@ -56,7 +56,7 @@ impl Publisher {
         let len = usize::try_from(len).expect("a short payload");
         if rng.chance(1, 4) {
             // One QoS for each of these topics, so that they have one order.
-            let qos = if topic % 2 == 0 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
+            let qos = if topic.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
             let len = if rng.chance(1, 4) { 0 } else { len };
             self.publish(&format!("kept/{}/{topic}", self.number), qos, true, len, ledger);
         } else {

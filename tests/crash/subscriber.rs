@@ -37,6 +37,7 @@ struct Subscription {
 
 /// An acknowledgement that is to be sent.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::enum_variant_names, reason = "the standard's names")]
 enum Answer {
     PubAck(PacketId),
     PubRec(PacketId),
