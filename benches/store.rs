@@ -95,12 +95,7 @@ fn message() -> Message {
 }
 
 fn sled(folder: &Path) -> SledSettled {
-    let options = SledOptions {
-        cache_bytes: 64 << 20,
-        reserve_bytes: 0,
-        open_timeout: Duration::from_secs(60),
-        fatal: |error| panic!("{error}"),
-    };
+    let options = SledOptions { reserve_bytes: 0, ..SledOptions::default() };
     SledSettled::open(&folder.join("settled"), options).expect("a new one")
 }
 

@@ -2,9 +2,8 @@
 
 use crate::mesh::Mesh;
 use crate::sasl::Users;
-use crate::shard::{
-    Clock, Listener, NoStore, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine,
-};
+use crate::shard::{Clock, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine};
+use crate::store::NoStore;
 use crate::transport;
 use crate::types::{Features, HashSeed, Limits, Now, Redirect, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, bounded};

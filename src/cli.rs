@@ -15,6 +15,7 @@ Examples:
   pantala check --config pantala.toml   what is wrong with it, or what it sets
   pantala defaults > pantala.toml       every setting with its meaning
   pantala --data /srv/pantala           sessions and retained messages in this folder
+  pantala store export backup           all that is kept, also while the broker runs
   pantala scram ann >> pantala.toml     lets ann log in with the password that is typed
 
 A line on standard output names each address once clients can connect:
@@ -48,12 +49,50 @@ pub(crate) enum Command {
     Check(Settings),
     /// Print a configuration file with every setting, its default and its meaning
     Defaults,
+    /// Look into the store of a broker that does not run, or carry it elsewhere
+    Store {
+        #[command(subcommand)]
+        action: StoreAction,
+    },
     /// Print the [[user]] of a configuration file that lets somebody log in with SCRAM-SHA-256; the password is the
     /// first line of standard input, and does not stand in it
     Scram {
         /// The user's name
         name: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreAction {
+    /// Read everything and say whether it is whole
+    Verify(StoreFolder),
+    /// Say what is in it
+    Stats(StoreFolder),
+    /// Write everything to a file of lines, which any version can import; a broker that runs is asked to do it
+    Export {
+        /// The file to make
+        file: PathBuf,
+        #[command(flatten)]
+        folder: StoreFolder,
+    },
+    /// Make a store of an export, in a folder that has none
+    Import {
+        /// The export
+        file: PathBuf,
+        #[command(flatten)]
+        folder: StoreFolder,
+    },
+}
+
+/// Where a store is.
+#[derive(Args, Debug)]
+pub(crate) struct StoreFolder {
+    /// The store's folder [default: what the settings say]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Read settings from this TOML file
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// Options that make up the settings, for running as for checking.
@@ -94,6 +133,12 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of a file alone.
+    pub(crate) fn of_file(config: Option<PathBuf>) -> Self {
+        let (listen, cores, shards, data, no_store) = (Vec::new(), None, None, None, false);
+        Self { config, listen, cores, shards, data, no_store, log: None, log_format: None }
+    }
+
     /// What the command line says over the file.
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod run;
+mod store_cli;
 
 use clap::Parser;
 use cli::{Cli, Command, Settings};
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Some(Command::Defaults) => print(config::DEFAULT_TOML),
         Some(Command::Check(settings)) => check(settings),
         Some(Command::Scram { name }) => scram(name),
+        Some(Command::Store { action }) => store_cli::run(action),
         None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
     };
     match outcome {
@@ -86,6 +88,12 @@ fn print(text: &str) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written.map_err(Failure::running),
     }
+}
+
+fn random() -> Result<u128, Failure> {
+    let mut bytes = [0; 16];
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(Failure::running)?;
+    Ok(u128::from_ne_bytes(bytes))
 }
 
 /// The settings that the command line and its file come to, and the cores that the process may run on.

@@ -56,26 +56,29 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
 }
 
 fn store(store: &Store) -> Result<StorePlan, Failure> {
-    let path = match &store.path {
-        Some(path) => path.clone(),
-        None => {
-            let path = state_folder().ok_or_else(|| {
-                Failure::running("no folder for the store: name one with --data DIR, or say --no-store")
-            })?;
-            let parent = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-            parent.map_err(|error| {
-                let path = path.display();
-                Failure::running(format_args!("store {path}: {error}; name another with --data DIR"))
-            })?;
-            path
-        }
-    };
+    let path = folder_of(store)?;
+    if store.path.is_none() {
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        made.map_err(|error| {
+            let path = path.display();
+            Failure::running(format_args!("store {path}: {error}; name another with --data DIR"))
+        })?;
+    }
     // What clients say is for nobody else to read, in whichever file the store puts it.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let sync = if store.durability == Durability::Os { SyncMode::Os } else { SyncMode::Disk };
     let &Store { segment_bytes, checkpoint_bytes, bytes_max, reserve_bytes, .. } = store;
     let options = Options { sync, segment_bytes, checkpoint_bytes, bytes_max };
     Ok(StorePlan { path, options, reserve_bytes })
+}
+
+/// The folder of a store.
+///
+/// # Errors
+/// When neither the settings nor the system name one.
+pub(crate) fn folder_of(store: &Store) -> Result<PathBuf, Failure> {
+    let none = || Failure::running("no folder for the store: name one with --data DIR, or say --no-store");
+    store.path.clone().or_else(state_folder).ok_or_else(none)
 }
 
 /// Where services keep what they have to: what systemd says, or where it would be.

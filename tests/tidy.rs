@@ -78,7 +78,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("clock_gettime", &["shard/clock.rs"]),
     ("glommio", &["broker.rs", "shard/"]),
     ("crossbeam_channel", &["broker.rs", "mesh/", "shard/"]),
-    ("sled", &["store/sled.rs"]),
+    ("sled", &["store/sled/"]),
     ("rustls", &["transport/tls.rs"]),
     ("toml", &["config/"]),
 ];
@@ -534,7 +534,7 @@ mod the_checks {
         assert_eq!(lines("shard/clock.rs", "fn f() { std::time::Instant::now() }"), []);
         assert_eq!(lines("mesh/mod.rs", "use glommio::Task;\nuse crossbeam_channel::Sender;"), [2]);
         assert_eq!(lines("store/worker.rs", "use sled::Db;"), [2]);
-        assert_eq!(lines("store/sled.rs", "use sled::Db;"), []);
+        assert_eq!(lines("store/sled/database.rs", "use sled::Db;"), []);
         assert_eq!(lines("config/raw.rs", "use toml::de::DeTable;"), []);
         assert_eq!(lines("broker.rs", "use toml::de::DeTable;"), [2]);
     }

@@ -77,6 +77,10 @@ pub(crate) struct Args {
     /// Keep alive of all connections, in seconds; 0 turns it off.
     #[arg(long, default_value_t = 60)]
     pub(crate) keep_alive: u16,
+    /// The subscribers' sessions outlive their connections (clean session 0; in 5.0 for a day), so that a broker with a store
+    /// keeps what they are owed.
+    #[arg(long, conflicts_with = "idle")]
+    pub(crate) persistent: bool,
     /// Source addresses to connect from to a broker on 127.0.0.1: that one and those after it. One has room for about
     /// 28,000 connections. [default: as many as are needed]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=i64::from(SOURCES_MAX)))]

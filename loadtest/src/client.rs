@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use pantala::codec::{
-    self, ConnAck, Connect, DecodeError, Frame, Packet, PacketType, Properties, ReasonCode, Split, SubAck,
-    Subscribe, SubscribeFilters, SubscriptionOptions, Version,
+    self, ConnAck, Connect, DecodeError, Frame, Packet, PacketType, Properties, PropertiesBuf, Property,
+    ReasonCode, Split, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions, Version,
 };
 use pantala::types::{PacketId, QoS};
 use rustix::io::Errno;
@@ -70,6 +70,8 @@ pub(crate) struct Hello<'a> {
     pub(crate) version: Version,
     pub(crate) keep_alive_s: u16,
     pub(crate) id: String,
+    /// Whether the session outlives the connection.
+    pub(crate) persistent: bool,
     /// What to subscribe to.
     pub(crate) filter: Option<(&'a str, QoS)>,
 }
@@ -160,11 +162,15 @@ fn dial(broker: SocketAddr, source: u8) -> Result<OwnedFd, Errno> {
 
 /// CONNECT and CONNACK. Returns the Receive Maximum and the keep alive that holds.
 fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<(u16, u16), Failure> {
+    let mut properties = PropertiesBuf::default();
+    if hello.persistent && hello.version.is_v5() {
+        properties.push(Property::SessionExpiryInterval(86_400));
+    }
     let connect = Connect {
         version: hello.version,
-        clean_start: true,
+        clean_start: !hello.persistent,
         keep_alive_s: hello.keep_alive_s,
-        properties: Properties::EMPTY,
+        properties: properties.as_properties(),
         client_id: &hello.id,
         will: None,
         username: None,

@@ -48,6 +48,7 @@ fn open(args: &Args, number: u32, count: u32) -> Result<Client, Failure> {
         version: args.version(),
         keep_alive_s: args.keep_alive,
         id: format!("idle-{pid}-{number}"),
+        persistent: false,
         filter: (!args.bare).then_some((topic.as_str(), args.qos())),
     })
 }

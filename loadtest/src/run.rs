@@ -80,6 +80,7 @@ impl<'a> Run<'a> {
                 version: args.version(),
                 keep_alive_s: args.keep_alive,
                 id: format!("load-{}-{role}{number}", std::process::id()),
+                persistent: args.persistent && filter.is_some(),
                 filter,
             })?);
         }

@@ -43,7 +43,7 @@ fn show_store(f: &mut Formatter<'_>, store: &Store) -> fmt::Result {
     let Store { enabled, path, durability, bytes_max, reserve_bytes, segment_bytes, checkpoint_bytes } =
         store;
     writeln!(f, "\n[store]\nenabled = {enabled}")?;
-    let path = path.as_ref().map_or("auto".into(), |path| path.to_string_lossy());
+    let path = path.as_ref().map_or_else(|| "auto".into(), |path| path.to_string_lossy());
     writeln!(f, "path = {}", quoted(&path))?;
     writeln!(f, "durability = \"{}\"", word(&Durability::ALL, *durability))?;
     number(f, "bytes_max", *bytes_max)?;

@@ -33,7 +33,7 @@ impl Engine {
         let mut missing = u8::from(self.durable.wait_for(outcome.asking, Waiter::Ack(conn, number)));
         missing += u8::from(self.durable.wait_for(Asking::By(outcome.retained), Waiter::Ack(conn, number)));
         if let Some((keeper, stored)) = outcome.retained_by {
-            self.retention.wait(keeper, stored, conn, number);
+            self.retention.wait(keeper, stored, Waiter::Ack(conn, number));
             missing += 1;
         }
         if link.acks.is_empty() && missing == 0 {
@@ -63,8 +63,8 @@ impl Engine {
         fx: &mut impl Effects,
     ) {
         self.retention.stored(keeper, number, durable);
-        while let Some((conn, ack)) = self.retention.next_ready(keeper) {
-            self.complete(conn, ack, fx);
+        while let Some(waiter) = self.retention.next_ready(keeper) {
+            self.waited(waiter, fx);
         }
     }
 

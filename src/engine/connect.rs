@@ -1,7 +1,7 @@
 //! Connections come and go: CONNECT, take-over, resumption, DISCONNECT, loss. [MQTT 3.1, 3.14, 4.1]
 
 use super::durable::{Asking, Waiter};
-use super::publish::Publication;
+use super::publish::{Outcome, Publication};
 use super::{CloseReason, Effects, Engine, Note, PersistOp, Setup, StoreState, StoredSession};
 use crate::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use crate::session::connect::{ClientId, Proof, Refusal, Terms, Will, accept, refuse, session_expiry};
@@ -141,10 +141,12 @@ impl Engine {
             return;
         }
         let id = *session.stored.get_or_insert_with(|| self.durable.new_session());
+        let published = session.published.as_ref();
         let (away, will) = match &session.presence {
             Presence::Here(link) => (None, link.will.clone().map(|will| (will, None))),
             Presence::Away { since, will } => {
-                (Some(*since), will.clone().map(|(due, will)| (will, Some(due))))
+                let pending = will.clone().map(|(due, will)| (will, Some(due)));
+                (Some(*since), pending.or_else(|| published.map(|(will, _)| (will.clone(), Some(*since)))))
             }
         };
         // What is in memory was either sent or not; what is not, was not.
@@ -294,7 +296,9 @@ impl Engine {
         self.gauges.connected -= 1;
         let ephemeral = session.ephemeral();
         match link.will {
-            Some(will) if will.delay == Span(0) || ephemeral => self.publish_will(now, key, *will, fx),
+            Some(will) if (will.delay == Span(0) || ephemeral) && !self.stopping => {
+                self.publish_will(now, key, *will, fx);
+            }
             Some(will) => {
                 if let Some(session) = self.sessions.get_mut(key) {
                     let due = now + will.delay;
@@ -317,12 +321,38 @@ impl Engine {
     /// [MQTT-3.1.2-14], [MQTT-3.1.2-15], [MQTT-3.8.3-3]
     pub(super) fn publish_will(&mut self, now: Now, key: SessionKey, will: Will, fx: &mut impl Effects) {
         self.counters.wills += 1;
-        let mut message = will.message;
+        let mut message = will.message.clone();
         message.delivery.received = now;
         let message = Arc::new(message);
         let mut publication = Publication::of(&message);
         publication.publisher = Some(key);
-        self.route(now, &publication, None, fx);
+        let Outcome { asking, retained, retained_by, .. } = self.route(now, &publication, None, fx);
+        if self.sessions.get(key).is_none_or(|session| session.stored.is_none()) {
+            return;
+        }
+        let waiter = Waiter::Will(key);
+        let mut missing = u8::from(self.durable.wait_for(asking, waiter));
+        missing += u8::from(self.durable.wait_for(Asking::By(retained), waiter));
+        if let Some((keeper, number)) = retained_by {
+            self.retention.wait(keeper, number, waiter);
+            missing += 1;
+        }
+        if missing > 0
+            && let Some(session) = self.sessions.get_mut(key)
+        {
+            session.published = Some((Box::new(will), missing));
+        }
+    }
+
+    /// Something is durable that a will waited for: once all is, the store need not have the will any more.
+    pub(super) fn will_is_kept(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some((_, missing)) = &mut session.published else { return };
+        *missing -= 1;
+        if *missing == 0 {
+            session.published = None;
+            self.store_session(key);
+        }
     }
 
     /// Ends a session for good: its state is forgotten, a will that waits is published. [MQTT-3.1.3-9]
@@ -347,8 +377,10 @@ impl Engine {
         }
     }
 
-    /// Ends all connections because the broker stops. Wills are not published: their subscribers are going as well.
+    /// Ends all connections because the broker stops. Wills are not published: their subscribers are going as well. Those of
+    /// stored sessions are when the broker runs again.
     pub fn shut_down(&mut self, now: Now, fx: &mut impl Effects) {
+        self.stopping = true;
         self.refuse_logins(fx);
         let connected: Vec<SessionKey> = self
             .sessions
@@ -357,7 +389,9 @@ impl Engine {
             .map(|(key, _)| key)
             .collect();
         for key in connected {
-            if let Some(link) = self.sessions.get_mut(key).and_then(Session::link_mut) {
+            if let Some(session) = self.sessions.get_mut(key).filter(|session| session.stored.is_none())
+                && let Some(link) = session.link_mut()
+            {
                 link.will = None;
             }
             self.disconnect(now, key, CloseReason::ShuttingDown, fx);

@@ -1,8 +1,9 @@
 //! What this core wants the store to keep, until it does: requests on their way, what may still be taken back of them, and
 //! what waits for them.
 //!
-//! Requests are numbered. One batch is with the store at a time; what is asked meanwhile gathers here, so that one write to
-//! the disk serves many, and a message that all of its recipients acknowledge in the meantime is never written.
+//! Requests are numbered. While the store has some, what is asked meanwhile gathers here, so that one write to the disk
+//! serves many. A message that all of its recipients were sent may linger a moment longer: most acknowledge at once, and what
+//! nobody needs any more is never written.
 //!
 //! A message for sessions of several cores is one request, of the core where it was published: the others tell it their
 //! part ([`super::PeerMessage::Part`]) before it asks, so that it is kept for all of them or for none.
@@ -10,7 +11,7 @@
 use super::persist::{Batch, PersistOp, Place, Recipient, StoreState};
 use super::{Effects, PeerMessage, Setup};
 use crate::session::{Queued, Stored};
-use crate::types::{ConnKey, Map, Message, Now, PacketId, SessionId, SessionKey, ShardId};
+use crate::types::{ConnKey, Map, Message, Now, PacketId, SessionId, SessionKey, ShardId, Span};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub(super) enum Waiter {
     Output(ConnKey),
     /// A core that has a part in a message of this one, by its number.
     Peer(ShardId, u64),
+    /// A session whose will was published.
+    Will(SessionKey),
     /// The end of a session, messages of which move to others.
     End(SessionId),
 }
@@ -67,14 +70,41 @@ impl Asking {
     }
 }
 
+/// How long a request may linger that may not be needed.
+const LINGER: Span = Span::from_millis(5);
+
+/// The requests of one turn.
+#[derive(Debug, Default)]
+struct Segment {
+    batch: Batch,
+    /// The number of the request before its first.
+    before: u64,
+    /// How many of them mean something.
+    live: usize,
+    /// Somebody waits for one that nothing but the disk can fulfil.
+    urgent: bool,
+    /// When its turn ended.
+    since: Now,
+}
+
+impl Segment {
+    fn last(&self) -> u64 {
+        self.before + self.batch.ops.len() as u64
+    }
+}
+
 /// The requests of one core.
 #[derive(Debug)]
 pub(super) struct Durable {
     pub(super) state: StoreState,
     /// What was not handed over yet.
-    batch: Batch,
-    /// How many of its requests mean something.
-    live: usize,
+    segments: VecDeque<Segment>,
+    /// The last segment is that of the turn in hand.
+    open: bool,
+    /// Memory for the next one.
+    spare: Batch,
+    /// The number of the last request.
+    last: u64,
     /// The number of the last request that was handed over, and of the last that is durable.
     handed: u64,
     kept: u64,
@@ -101,8 +131,10 @@ impl Durable {
     pub(super) fn new(setup: &Setup) -> Self {
         Self {
             state: setup.store,
-            batch: Batch::default(),
-            live: 0,
+            segments: VecDeque::new(),
+            open: false,
+            spare: Batch::default(),
+            last: 0,
             handed: 0,
             kept: 0,
             waiting: VecDeque::new(),
@@ -133,14 +165,38 @@ impl Durable {
 
     /// Asks for something; returns the number of the request.
     pub(super) fn ask(&mut self, op: PersistOp) -> u64 {
-        self.batch.ops.push(op);
-        self.live += 1;
-        self.last()
+        self.segment().urgent = true;
+        self.ask_lazily(op)
+    }
+
+    /// The same for something that nobody waits for, or that may not be needed soon.
+    fn ask_lazily(&mut self, op: PersistOp) -> u64 {
+        let segment = self.segment();
+        segment.batch.ops.push(op);
+        segment.live += 1;
+        self.last += 1;
+        self.last
     }
 
     /// The number of the last request.
     pub(super) fn last(&self) -> u64 {
-        self.handed + self.batch.ops.len() as u64
+        self.last
+    }
+
+    /// The segment of this turn.
+    fn segment(&mut self) -> &mut Segment {
+        if !self.open {
+            self.open = true;
+            let (batch, before) = (std::mem::take(&mut self.spare), self.last);
+            self.segments.push_back(Segment { batch, before, ..Segment::default() });
+        }
+        self.segments.back_mut().expect("there is one now")
+    }
+
+    /// The segment of a request that was not handed over.
+    fn segment_of(&mut self, request: u64) -> Option<&mut Segment> {
+        let at = self.segments.partition_point(|segment| segment.last() < request);
+        self.segments.get_mut(at).filter(|segment| segment.before < request)
     }
 
     /// Whether all requests up to this one are durable.
@@ -162,6 +218,10 @@ impl Durable {
 
     /// Lets something wait for a request.
     pub(super) fn wait(&mut self, request: u64, waiter: Waiter) {
+        // Nearly always it is for the last one.
+        if self.waiting.back().is_none_or(|(last, _)| *last <= request) {
+            return self.waiting.push_back((request, waiter));
+        }
         let at = self.waiting.partition_point(|(known, _)| *known <= request);
         self.waiting.insert(at, (request, waiter));
     }
@@ -241,24 +301,29 @@ impl Durable {
         }
     }
 
-    /// A session is owed a message.
+    /// A session is owed a message, which may have been `sent` to it.
     pub(super) fn keep_for(
         &mut self,
         asking: &mut Asking,
         message: impl FnOnce() -> Arc<Message>,
         recipient: Recipient,
+        sent: bool,
     ) {
         match *asking {
             Asking::Nobody => {}
             Asking::Here => {
-                let at = u32::try_from(self.batch.to.len()).unwrap_or(u32::MAX);
-                self.batch.to.push(recipient);
+                let segment = self.segment();
+                segment.urgent |= !sent;
+                let at = u32::try_from(segment.batch.to.len()).unwrap_or(u32::MAX);
+                segment.batch.to.push(recipient);
                 let (to, left) = (at..at + 1, 1);
                 let op = PersistOp::Message { message: message(), to, left, inbound: None, instead_of: None };
-                *asking = Asking::By(self.ask(op));
+                *asking = Asking::By(self.ask_lazily(op));
             }
             Asking::By(request) => {
-                self.batch.to.push(recipient);
+                let segment = self.segment();
+                segment.urgent |= !sent;
+                segment.batch.to.push(recipient);
                 if let Some(PersistOp::Message { to, left, .. }) = self.pending(request) {
                     to.end += 1;
                     *left += 1;
@@ -298,6 +363,7 @@ impl Durable {
                 {
                     (*id, *place) = (inbound, instead_of);
                 }
+                self.segment().urgent |= inbound.is_some() || instead_of.is_some();
                 asking
             }
             Asking::Jointly(number) => {
@@ -349,16 +415,18 @@ impl Durable {
             return;
         }
         let Some(joint) = self.joints.remove(&number) else { return };
-        let at = self.batch.to.len();
-        self.batch.to.extend(joint.to);
-        let [begin, end] = [at, self.batch.to.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
-        let left = self.batch.to[at..].iter().filter(|recipient| recipient.session.is_some()).count();
+        let to = &mut self.segment().batch.to;
+        let at = to.len();
+        to.extend(joint.to);
+        let [begin, end] = [at, to.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
+        let left = to[at..].iter().filter(|recipient| recipient.session.is_some()).count();
         let left = u32::try_from(left).unwrap_or(u32::MAX);
         let Joint { message, inbound, instead_of, .. } = joint;
         let needless = left == 0 && inbound.is_none() && instead_of.is_none();
         let request = if needless {
-            self.batch.ops.push(PersistOp::Nothing);
-            self.last()
+            self.segment().batch.ops.push(PersistOp::Nothing);
+            self.last += 1;
+            self.last
         } else {
             self.ask(PersistOp::Message { message, to: begin..end, left, inbound, instead_of })
         };
@@ -403,16 +471,15 @@ impl Durable {
 
     /// A session that the store has it for is not owed a message any more.
     pub(super) fn leave(&mut self, place: Place) {
-        self.ask(PersistOp::Done(place));
+        self.ask_lazily(PersistOp::Done(place));
     }
 
     /// Takes a recipient out of a request that was not handed over; otherwise it is done once the store has it.
     fn take_back(&mut self, request: u64, place: Place) {
-        let Some(at) = request.checked_sub(self.handed + 1) else {
-            return self.leave(place);
-        };
-        let Batch { ops, to: all, .. } = &mut self.batch;
-        let Some(op) = usize::try_from(at).ok().and_then(|at| ops.get_mut(at)) else { return };
+        let Some(segment) = self.segment_of(request) else { return self.leave(place) };
+        let at = usize::try_from(request - segment.before - 1).unwrap_or(usize::MAX);
+        let Batch { ops, to: all, .. } = &mut segment.batch;
+        let Some(op) = ops.get_mut(at) else { return };
         let PersistOp::Message { to, left, inbound, instead_of, .. } = op else { return };
         let Some(range) = all.get_mut(to.start as usize..to.end as usize) else { return };
         let Some(recipient) = range.iter_mut().find(|recipient| is_at(recipient, place)) else { return };
@@ -420,18 +487,25 @@ impl Durable {
         *left -= 1;
         if *left == 0 && inbound.is_none() && instead_of.is_none() {
             *op = PersistOp::Nothing;
-            self.live -= 1;
+            segment.live -= 1;
         }
     }
 
     fn pending(&mut self, request: u64) -> Option<&mut PersistOp> {
-        let at = usize::try_from(request.checked_sub(self.handed + 1)?).ok()?;
-        self.batch.ops.get_mut(at)
+        let segment = self.segment_of(request)?;
+        let at = usize::try_from(request - segment.before - 1).ok()?;
+        segment.batch.ops.get_mut(at)
     }
 
     /// Whether nothing is asked for that is not durable.
     pub(super) fn is_idle(&self) -> bool {
-        self.live == 0 && self.kept == self.handed
+        self.kept == self.handed && self.segments.iter().all(|segment| segment.live == 0)
+    }
+
+    /// The moment by which what lingers is to be handed over.
+    pub(super) fn deadline(&self) -> Option<Now> {
+        let first = self.segments.front().filter(|_| self.kept == self.handed)?;
+        Some(first.since + LINGER)
     }
 
     /// The store has everything up to a request.
@@ -442,22 +516,35 @@ impl Durable {
         }
     }
 
-    /// At the end of a turn: hands over what gathered, if the store is done with what it has. True when nothing needs to be handed over and everything counts as durable at once.
+    /// At the end of a turn: hands over what gathered, if the store is done with what it has. True when something counts as
+    /// durable because it is not needed any more.
     pub(super) fn hand_over(&mut self, now: Now, fx: &mut impl Effects) -> bool {
-        if self.batch.ops.is_empty() || self.kept < self.handed {
+        if std::mem::take(&mut self.open)
+            && let Some(segment) = self.segments.back_mut()
+        {
+            segment.since = now;
+        }
+        if self.kept < self.handed {
             return false;
         }
-        let until = self.last();
-        self.handed = until;
-        if self.live == 0 {
-            self.batch.ops.clear();
-            self.batch.to.clear();
-            self.kept(until);
+        let needless = self.handed;
+        while let Some(segment) = self.segments.pop_front_if(|segment| segment.live == 0) {
+            self.handed = segment.last();
+            self.spare = segment.batch;
+            self.spare.ops.clear();
+            self.spare.to.clear();
+        }
+        if self.handed > needless {
+            self.kept(self.handed);
             return true;
         }
-        self.live = 0;
-        let batch = std::mem::take(&mut self.batch);
-        fx.persist(Batch { until, now, ..batch });
+        let urgent = self.segments.iter().any(|segment| segment.urgent);
+        while let Some(segment) =
+            self.segments.pop_front_if(|segment| urgent || segment.since + LINGER <= now)
+        {
+            self.handed = segment.last();
+            fx.persist(Batch { until: self.handed, now, ..segment.batch });
+        }
         false
     }
 }

@@ -3,13 +3,15 @@
 use super::durable::{Asking, Durable};
 use super::frames::{Frames, Kind, fitting};
 use super::groups::Group;
+use super::hold::Held;
 use super::persist::Recipient;
 use super::publish::Publication;
 use super::share::Sharing;
 use super::{Counters, Effects, Engine, Gauges, PeerMessage};
 use crate::session::{ENTRY_BYTES, Presence, Pushed, Queued, Session, Stored};
 use crate::topic::LocalMatch;
-use crate::types::{GroupKey, HashSeed, Limits, Message, Now, QoS, SessionId, SessionKey, Slab};
+use crate::types::limits::Overflow;
+use crate::types::{ConnKey, GroupKey, HashSeed, Limits, Message, Now, QoS, SessionId, SessionKey, Slab};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -26,6 +28,11 @@ pub(super) struct Delivering<'a> {
     pub(super) asking: Asking,
     /// For how many there was no room.
     refused: usize,
+    /// A queue is full now, whose publishers are to be held back.
+    held: &'a mut Held,
+    pub(super) full: bool,
+    /// Who published the message, where publishers to full queues are held back.
+    pub(super) publisher: Option<ConnKey>,
 }
 
 /// A message as one client is to get it.
@@ -100,6 +107,9 @@ macro_rules! delivering {
             durable: &mut $engine.durable,
             asking: $asking,
             refused: 0,
+            held: &mut $engine.held,
+            full: false,
+            publisher: None,
         }
     };
 }
@@ -154,7 +164,13 @@ impl Engine {
                 || matches.groups.iter().any(|&g| self.groups.get(g).is_some_and(|g| g.lasts_elsewhere(own)));
             if elsewhere { self.durable.join(publication.message()) } else { Asking::Here }
         });
+        let publisher_conn = if self.setup.limits.overflow == Overflow::Hold {
+            publication.publisher.and_then(|key| Some(self.sessions.get(key)?.link()?.conn))
+        } else {
+            None
+        };
         let mut delivering = delivering!(self, now, asking);
+        delivering.publisher = publisher_conn;
         for found in &matches.locals {
             let mut target = *found;
             if publication.publisher == Some(found.session) {
@@ -181,16 +197,32 @@ impl Engine {
                     delivering.durable.expect_part(delivering.asking);
                 }
                 let message = Message::clone(publication.message());
-                fx.peer(peer, PeerMessage::Publish { message, joint });
+                fx.peer(peer, PeerMessage::Publish { message, joint, publisher: publisher_conn });
             }
-            return (Reach::Somebody, delivering.asking);
+            let (asking, full) = (delivering.asking, delivering.full);
+            self.after_full(full, publication, fx);
+            return (Reach::Somebody, asking);
         }
         let reach = match (delivering.refused, matches.locals.len() + matches.groups.len()) {
             (_, 0) => Reach::Nobody,
             (refused, subscribers) if refused == subscribers => Reach::Refused,
             _ => Reach::Somebody,
         };
-        (reach, delivering.asking)
+        let (asking, full) = (delivering.asking, delivering.full);
+        self.after_full(full, publication, fx);
+        (reach, asking)
+    }
+
+    /// Holds back who filled a queue, if that is what the operator wants.
+    pub(super) fn after_full(&mut self, full: bool, publication: &Publication<'_>, fx: &mut impl Effects) {
+        if full {
+            let own = publication.publisher.and_then(|key| Some(self.sessions.get(key)?.link()?.conn));
+            let (shard, conn) = match publication.remote {
+                Some((shard, conn)) => (shard, Some(conn)),
+                None => (self.setup.shard, own),
+            };
+            self.hold_publisher(shard, conn, fx);
+        }
     }
 
     /// Whether somebody who wants a message needs it kept in the store.
@@ -353,7 +385,7 @@ impl Delivering<'_> {
         link.named(topic, naming);
         self.counters.publish_out[qos as usize] += 1;
         if qos != QoS::AtMostOnce {
-            self.owed(session, publication, outgoing);
+            self.owed(session, publication, outgoing, true);
         }
         Sent::Yes
     }
@@ -364,14 +396,20 @@ impl Delivering<'_> {
     }
 
     /// A session is owed the message, under its next number.
-    fn owed(&mut self, session: &mut Session, publication: &Publication<'_>, outgoing: Outgoing<'_>) {
+    fn owed(
+        &mut self,
+        session: &mut Session,
+        publication: &Publication<'_>,
+        outgoing: Outgoing<'_>,
+        sent: bool,
+    ) {
         let seq = session.next_seq;
         session.next_seq += 1;
         if let Some(id) = session.stored
             && self.asking != Asking::Nobody
         {
             let message = || Arc::clone(publication.message());
-            self.durable.keep_for(&mut self.asking, message, outgoing.recipient(id, seq));
+            self.durable.keep_for(&mut self.asking, message, outgoing.recipient(id, seq), sent);
         }
     }
 
@@ -437,7 +475,11 @@ impl Delivering<'_> {
         }
         self.gauges.queued_messages += 1;
         self.gauges.queued_bytes += size;
-        self.owed(session, publication, outgoing);
+        self.owed(session, publication, outgoing, false);
+        if self.limits.overflow == Overflow::Hold && !session.queue.has_room(0, self.limits) {
+            self.full = true;
+            self.held.filled(key);
+        }
         if !self.durable.is_kept(stored) && !session.parked {
             session.parked = true;
             self.durable.park(key);

@@ -14,6 +14,7 @@ mod effects;
 mod fanout;
 mod frames;
 mod groups;
+mod hold;
 mod interest;
 mod peer;
 mod persist;
@@ -47,6 +48,7 @@ use bytes::{Bytes, BytesMut};
 use durable::{Durable, Waiter};
 use frames::Frames;
 use groups::Groups;
+use hold::Held;
 use interest::Interest;
 use replay::Replays;
 use retain::Retention;
@@ -101,6 +103,7 @@ pub struct Engine {
     interest: Interest,
     durable: Durable,
     groups: Groups,
+    held: Held,
     logins: Logins,
     retention: Retention,
     replays: Replays,
@@ -110,6 +113,8 @@ pub struct Engine {
     later: VecDeque<SessionKey>,
     /// Clients to disconnect once the message in hand is delivered: their queues are full.
     evict: Vec<SessionKey>,
+    /// The broker stops: wills of stored sessions are for its next run.
+    stopping: bool,
     frames: Frames,
     /// Where responses are put together.
     response: BytesMut,
@@ -138,6 +143,7 @@ impl Engine {
             interest: Interest::new(&setup),
             durable: Durable::new(&setup),
             groups: Groups::new(&setup),
+            held: Held::new(setup.seed),
             logins: Logins::new(setup.seed),
             retention: Retention::new(&setup),
             replays: Replays::new(setup.seed),
@@ -145,6 +151,7 @@ impl Engine {
             due: Vec::new(),
             later: VecDeque::new(),
             evict: Vec::new(),
+            stopping: false,
             frames: Frames::default(),
             response: BytesMut::new(),
             counters: Counters::default(),
@@ -233,6 +240,7 @@ impl Engine {
 
     /// Ends a turn: what was put together over its packets goes out. Call it before the links are flushed.
     pub fn turn_end(&mut self, now: Now, fx: &mut impl Effects) {
+        self.look_for_room(now, fx);
         while self.durable.hand_over(now, fx) {
             self.go_on(now, fx);
         }
@@ -259,13 +267,7 @@ impl Engine {
     /// Goes on with what waited for the store.
     fn go_on(&mut self, now: Now, fx: &mut impl Effects) {
         while let Some(waiter) = self.durable.next_ready() {
-            match waiter {
-                Waiter::Ack(conn, ack) => self.complete(conn, ack, fx),
-                Waiter::PubRel(conn, id) => self.release(conn, id, fx),
-                Waiter::Output(conn) => fx.cork(conn, false),
-                Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
-                Waiter::End(session) => self.durable.moved(session),
-            }
+            self.waited(waiter, fx);
         }
         self.release_subacks(now, fx);
         self.tend_parked(now, fx);
@@ -283,6 +285,18 @@ impl Engine {
             retained_bytes: self.retention.index.bytes(),
             queued_messages: self.gauges.queued_messages,
             queued_bytes: self.gauges.queued_bytes,
+        }
+    }
+
+    /// Something has waited long enough.
+    fn waited(&mut self, waiter: Waiter, fx: &mut impl Effects) {
+        match waiter {
+            Waiter::Ack(conn, ack) => self.complete(conn, ack, fx),
+            Waiter::PubRel(conn, id) => self.release(conn, id, fx),
+            Waiter::Output(conn) => fx.cork(conn, false),
+            Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
+            Waiter::End(session) => self.durable.moved(session),
+            Waiter::Will(key) => self.will_is_kept(key),
         }
     }
 

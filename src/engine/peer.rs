@@ -8,7 +8,7 @@
 //! - a forwarded message is delivered locally and never forwarded again.
 
 use super::persist::{Place, Recipient};
-use crate::types::{GroupKey, Message, SessionKey, ShardId};
+use crate::types::{ConnKey, GroupKey, Message, SessionKey, ShardId};
 
 /// One message between cores.
 #[derive(Clone, Debug)]
@@ -19,7 +19,16 @@ pub enum PeerMessage {
         message: Message,
         /// Tell the sender who of them needs it kept in the store: it asks for all cores together, under this number.
         joint: Option<u64>,
+        /// Who published it, where publishers to full queues are held back.
+        publisher: Option<ConnKey>,
     },
+    /// A queue on the sender's core is full: nothing more is to be read of this connection of the receiver's.
+    Hold {
+        /// The connection.
+        publisher: ConnKey,
+    },
+    /// There is room again: the sender holds nobody back.
+    Room,
     /// Who on the sender's core needs a message kept that the receiver asks the store for.
     Part {
         /// The receiver's number.
@@ -136,4 +145,6 @@ pub struct Share {
     pub pick: Option<u32>,
     /// The core that is to be told whether the one who gets it needs it kept in the store, and its number of that.
     pub joint: Option<(ShardId, u64)>,
+    /// Who published it, on that core, where publishers to full queues are held back.
+    pub publisher: Option<(ShardId, ConnKey)>,
 }

@@ -26,6 +26,8 @@ pub(super) struct Publication<'a> {
     pub(super) delivery: Delivery,
     /// Who published it, where No Local needs to know.
     pub(super) publisher: Option<SessionKey>,
+    /// Who published it on another core, where that is to be held back.
+    pub(super) remote: Option<(ShardId, ConnKey)>,
     /// The memory that the payload lies in, if that holds nothing else.
     shared: Option<&'a Bytes>,
     message: OnceCell<Arc<Message>>,
@@ -40,6 +42,7 @@ impl<'a> Publication<'a> {
             properties: message.properties(),
             delivery: message.delivery,
             publisher: None,
+            remote: None,
             shared: None,
             message: OnceCell::from(Arc::clone(message)),
         }
@@ -113,6 +116,7 @@ impl Engine {
             properties,
             delivery: Delivery { qos: publish.qos, retain: publish.retain, received: now, expiry },
             publisher: Some(key),
+            remote: None,
             shared,
             message: OnceCell::new(),
         };

@@ -12,18 +12,22 @@ impl Engine {
     /// Handles one message of another core.
     pub fn peer(&mut self, now: Now, from: ShardId, message: PeerMessage, fx: &mut impl Effects) {
         match message {
-            PeerMessage::Publish { message, joint } => {
+            PeerMessage::Publish { message, joint, publisher } => {
                 if message.delivery.retain {
                     self.interest.came_live();
                 }
                 let message = Arc::new(message);
                 let asking = joint.map_or(Asking::Nobody, |number| Asking::Elsewhere(from, number));
-                self.fan_out(now, &Publication::of(&message), Some(asking), fx);
+                let mut publication = Publication::of(&message);
+                publication.remote = publisher.map(|conn| (from, conn));
+                self.fan_out(now, &publication, Some(asking), fx);
                 if joint.is_some() {
                     self.durable.asked(asking, || message, None, None, fx);
                 }
                 self.evict(now, fx);
             }
+            PeerMessage::Hold { publisher } => self.hold(from, publisher, fx),
+            PeerMessage::Room => self.let_go_on(now, from, fx),
             PeerMessage::Part { number, to, tell } => self.durable.part(from, number, to, tell),
             PeerMessage::Kept { number } => {
                 self.durable.told(from, number);

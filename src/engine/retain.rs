@@ -1,6 +1,6 @@
 //! Retained messages: each topic is kept by the one core that it hashes to. [MQTT 3.3.1.3]
 
-use super::durable::Durable;
+use super::durable::{Durable, Waiter};
 use super::{Effects, Engine, PeerMessage, PersistOp, Setup};
 use crate::topic::{self, TopicName};
 use crate::types::{ConnKey, HashSeed, Message, ShardId};
@@ -31,8 +31,8 @@ pub(super) struct Retention {
     stored: Box<[u64]>,
     /// By core: how many of them are durable.
     durable: Box<[u64]>,
-    /// By core: acknowledgements to clients that wait until so many are.
-    waiting: Box<[VecDeque<(u64, ConnKey, u64)>]>,
+    /// By core: what waits until so many are.
+    waiting: Box<[VecDeque<(u64, Waiter)>]>,
     /// By core: what we stored for it.
     theirs: Box<[Theirs]>,
 }
@@ -75,9 +75,9 @@ impl Retention {
         self.stored.iter().zip(until).all(|(stored, until)| stored >= until)
     }
 
-    /// Keeps a client's acknowledgement until `number` messages that `keeper` got are durable.
-    pub(super) fn wait(&mut self, keeper: ShardId, number: u64, conn: ConnKey, ack: u64) {
-        self.waiting[keeper.index()].push_back((number, conn, ack));
+    /// Lets something wait until `number` messages that `keeper` got are durable.
+    pub(super) fn wait(&mut self, keeper: ShardId, number: u64, waiter: Waiter) {
+        self.waiting[keeper.index()].push_back((number, waiter));
     }
 
     pub(super) fn stored(&mut self, keeper: ShardId, number: u64, durable: u64) {
@@ -88,15 +88,18 @@ impl Retention {
     /// The acknowledgement that waits for `keeper` to store its message of this number.
     pub(super) fn waiting_for(&self, keeper: ShardId, number: u64) -> Option<(ConnKey, u64)> {
         let waiting = &self.waiting[keeper.index()];
-        let at = waiting.binary_search_by_key(&number, |&(number, ..)| number).ok()?;
-        waiting.get(at).map(|&(_, conn, ack)| (conn, ack))
+        let at = waiting.binary_search_by_key(&number, |&(number, _)| number).ok()?;
+        match waiting.get(at)? {
+            &(_, Waiter::Ack(conn, ack)) => Some((conn, ack)),
+            _ => None,
+        }
     }
 
-    /// The next acknowledgement that `keeper` held up and does not any more.
-    pub(super) fn next_ready(&mut self, keeper: ShardId) -> Option<(ConnKey, u64)> {
+    /// The next thing that `keeper` held up and does not any more.
+    pub(super) fn next_ready(&mut self, keeper: ShardId) -> Option<Waiter> {
         let durable = self.durable[keeper.index()];
         let waiting = &mut self.waiting[keeper.index()];
-        waiting.pop_front_if(|(number, ..)| *number <= durable).map(|(_, conn, ack)| (conn, ack))
+        waiting.pop_front_if(|(number, _)| *number <= durable).map(|(_, waiter)| waiter)
     }
 
     /// We have handled a message that another core has to retain here, and asked the store for it; which of its messages

@@ -14,7 +14,7 @@ use super::publish::Publication;
 use super::{Effects, Engine, PeerMessage, Place, Share};
 use crate::session::{Queued, Session, Stored};
 use crate::topic::TopicFilter;
-use crate::types::{Balance, GroupKey, Message, Now, QoS, SessionId, SessionKey, ShardId, Slab};
+use crate::types::{Balance, ConnKey, GroupKey, Message, Now, QoS, SessionId, SessionKey, ShardId, Slab};
 use std::sync::Arc;
 
 /// Members that one message is offered to on a core at most, connected and away each: a large group of which nobody has
@@ -39,6 +39,8 @@ struct Search {
     pick: Option<u32>,
     /// The core that wants to know who needs it kept, and its number of the message.
     joint: Option<(ShardId, u64)>,
+    /// Who published it, where publishers to full queues are held back.
+    publisher: Option<(ShardId, ConnKey)>,
 }
 
 impl Engine {
@@ -114,7 +116,7 @@ impl Engine {
             false => Asking::Nobody,
         };
         let joint = asking.joint().map(|number| (own, number));
-        let search = Search { group, first: own, away: false, pick: None, joint };
+        let search = Search { group, first: own, away: false, pick: None, joint, publisher: None };
         let asking = self.search(now, &queued.message, search, asking, fx);
         // What is not certain to be with the store yet leaves it as anything else does.
         let place = owner
@@ -135,7 +137,7 @@ impl Engine {
 
     /// Another core sent a message for one member of this core.
     pub(super) fn shared_from_peer(&mut self, now: Now, share: Share, fx: &mut impl Effects) {
-        let Share { group, message, first, away, pick, joint } = share;
+        let Share { group, message, first, away, pick, joint, publisher } = share;
         let message = Arc::new(message);
         let asking = match joint {
             None => Asking::Nobody,
@@ -143,7 +145,7 @@ impl Engine {
             Some((shard, number)) if shard == self.setup.shard => Asking::Jointly(number),
             Some((shard, number)) => Asking::Elsewhere(shard, number),
         };
-        let search = Search { group, first, away, pick, joint };
+        let search = Search { group, first, away, pick, joint, publisher };
         match self.search(now, &message, search, asking, fx) {
             Asking::Jointly(number) => self.durable.part_came(number, Vec::new()),
             asking @ Asking::Elsewhere(..) => {
@@ -169,8 +171,12 @@ impl Engine {
         }
         self.frames.clear();
         let (mut delivering, mut sharing) = self.delivering(now, asking);
-        let passed = delivering.share_here(&mut sharing, &Publication::of(message), search, fx);
-        match delivering.asking {
+        let mut publication = Publication::of(message);
+        publication.remote = search.publisher;
+        let passed = delivering.share_here(&mut sharing, &publication, search, fx);
+        let (asking, full) = (delivering.asking, delivering.full);
+        self.after_full(full, &publication, fx);
+        match asking {
             Asking::Elsewhere(..) if passed => Asking::Nobody,
             asking => asking,
         }
@@ -199,7 +205,8 @@ impl Delivering<'_> {
         let Some(known) = sharing.groups.get_mut(group) else { return };
         let Some((part, pick)) = known.choose(sharing.balance, publisher) else { return };
         let joint = self.asking.joint().map(|number| (sharing.own, number));
-        let search = Search { group, first: part.shard, away: false, pick, joint };
+        let publisher = self.publisher.map(|conn| (sharing.own, conn));
+        let search = Search { group, first: part.shard, away: false, pick, joint, publisher };
         if part.shard == sharing.own {
             self.share_here(sharing, publication, search, fx);
         } else {
@@ -238,8 +245,9 @@ impl Delivering<'_> {
         self.counters.forwarded += 1;
         self.durable.expect_part(self.asking);
         let message = Message::clone(publication.message());
-        let Search { first, away, pick, joint, .. } = search;
-        fx.peer(to.shard, PeerMessage::Share(Share { group: to.key, message, first, away, pick, joint }));
+        let Search { first, away, pick, joint, publisher, .. } = search;
+        let share = Share { group: to.key, message, first, away, pick, joint, publisher };
+        fx.peer(to.shard, PeerMessage::Share(share));
     }
 
     /// True when a member of this core took the message.

@@ -261,7 +261,7 @@ fn a_message_goes_once_to_each_core_that_wants_it_and_never_back() {
     };
     let message = message.clone();
     bench.fx.peers.clear();
-    bench.hear(PeerMessage::Publish { message, joint: None });
+    bench.hear(PeerMessage::Publish { message, joint: None, publisher: None });
     assert!(bench.fx.peers.is_empty());
 }
 
@@ -300,7 +300,7 @@ fn a_later_subscriber_waits_until_what_came_live_before_is_retained() {
     assert_eq!(bench.send(1, &subscribe("a", 0)), suback(0), "all know the filter");
     let delivery = Delivery { qos: QoS::AtMostOnce, retain: true, received: bench.now, expiry: None };
     let message = Message::new("a", &[], b"x", delivery);
-    bench.hear(PeerMessage::Publish { message, joint: None });
+    bench.hear(PeerMessage::Publish { message, joint: None, publisher: None });
     bench.fx.peers.clear();
     // Its keeper may not have it yet.
     bench.send(2, &connect("third", true));

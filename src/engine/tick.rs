@@ -37,7 +37,8 @@ impl Engine {
         if !self.later.is_empty() {
             return Some(Now(0));
         }
-        [self.timers.next(), self.logins.deadline()].into_iter().flatten().min()
+        let deadlines = [self.timers.next(), self.logins.deadline(), self.durable.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     fn due(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {

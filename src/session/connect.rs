@@ -112,7 +112,7 @@ impl Terms {
             expiry: if connect.version.is_v5() || asked == 0 {
                 session_expiry(asked, limits)
             } else {
-                limits.session_expiry_default.or(session_expiry(asked, limits))
+                limits.session_expiry_default.or_else(|| session_expiry(asked, limits))
             },
             silence: (keep_alive_s > 0).then(|| Span::from_millis(u64::from(keep_alive_s) * 1_500)),
             receive_maximum: properties

@@ -32,6 +32,8 @@ pub struct Link {
     pub version: Version,
     /// The output refused a message: nothing more is offered until it has drained.
     pub blocked: bool,
+    /// Nothing is read of it, and so nothing heard.
+    pub held: bool,
     /// When the last packet came.
     pub heard: Now,
     /// The longest silence allowed. [MQTT-3.1.2-22]
@@ -130,6 +132,9 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
+    /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
+    /// for.
+    pub published: Option<(Box<Will>, u8)>,
     /// Something of it waits for the store.
     pub parked: bool,
     /// What the store gives back with lower numbers than this may have been sent before the broker started.
@@ -153,6 +158,7 @@ impl Session {
             queue: Queue::default(),
             unreleased: Unreleased::new(seed.set()),
             dropped: 0,
+            published: None,
             parked: false,
             unsent_from: 0,
             timer: None,
@@ -175,6 +181,7 @@ impl Session {
             conn,
             version: terms.version,
             blocked: false,
+            held: false,
             heard: now,
             silence: terms.silence,
             packet_bytes_max: terms.packet_bytes_max,
@@ -219,7 +226,7 @@ impl Session {
         let waiting = self.queue.front().map(|first| first.seq);
         let backlog = self.queue.backlog();
         waiting
-            .or((backlog.messages > 0).then_some(backlog.from))
+            .or_else(|| (backlog.messages > 0).then_some(backlog.from))
             .unwrap_or(self.next_seq)
             .max(self.unsent_from)
     }

@@ -187,11 +187,16 @@ impl Queue {
         })
     }
 
-    /// Takes what the store gave back. Nothing at all means that it has no more, whatever was thought.
+    /// Takes what the store gave back. Nothing at all means that it has no more, whatever was thought. It may have got what is
+    /// still here since it was asked.
     pub fn load(&mut self, messages: impl IntoIterator<Item = Queued>) {
         self.asked = false;
         let mut none = true;
+        let here = self.back.front().map_or(u64::MAX, |first| first.seq);
         for queued in messages {
+            if queued.seq >= here {
+                break;
+            }
             none = false;
             let size = queued.size();
             self.backlog.from = queued.seq + 1;
@@ -354,6 +359,17 @@ mod tests {
         assert_eq!(queue.ask(&limits), Some(6));
         queue.load(load(6..10));
         assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [6, 7, 8, 9]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_the_store_got_after_it_was_asked_is_taken_once() {
+        let (mut queue, limits) = stored(6, 6);
+        while queue.pop().is_some() {}
+        assert_eq!(queue.ask(&limits), Some(4));
+        queue.push(Queued { seq: 6, stored: Stored::By(9), ..queued("1") }, &limits, drop);
+        queue.load((4..7).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6]);
         assert!(queue.is_empty() && queue.bytes() == 0);
     }
 

@@ -18,6 +18,7 @@ impl Session {
     /// The earliest moment at which [`Session::due`] may find something; `None` when there is none to wait for.
     pub fn deadline(&self) -> Option<Now> {
         match &self.presence {
+            Presence::Here(link) if link.held => None,
             Presence::Here(link) => link.silence.map(|silence| link.heard + silence),
             Presence::Away { since, will } => {
                 let expires = self.expiry.map(|expiry| *since + expiry);
@@ -33,6 +34,7 @@ impl Session {
     /// What is due by now.
     pub fn due(&self, now: Now) -> Option<Due> {
         match &self.presence {
+            Presence::Here(link) if link.held => None,
             Presence::Here(link) => {
                 link.silence.filter(|&silence| link.heard + silence <= now).map(|_| Due::Silent)
             }

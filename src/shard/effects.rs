@@ -26,6 +26,8 @@ pub(super) struct World {
     pub(super) port: Port<Item>,
     /// The store's end of the mesh, if there is a store.
     pub(super) store: Option<ShardId>,
+    /// A connection was held in this turn: it may be the one that is being read.
+    pub(super) holding: bool,
     /// Connections that are read again.
     pub(super) released: Vec<ConnKey>,
     /// Deadlines of phases.
@@ -169,7 +171,9 @@ impl Effects for World {
     fn hold(&mut self, key: ConnKey, held: bool) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.flags.held = held;
-            if !held {
+            if held {
+                self.holding = true;
+            } else {
                 self.released.push(key);
             }
         }

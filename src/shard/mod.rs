@@ -31,7 +31,7 @@ mod tests;
 pub use clock::Clock;
 pub use machine::Unsuitable;
 pub use stop::Stop;
-pub use storage::{NoStore, Opened, Storage, StorePlan, open_settled};
+pub use storage::{Opened, Storage, StorePlan};
 
 use crate::engine::{Batch, Engine, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
 use crate::mesh::Port;
@@ -220,6 +220,7 @@ impl Shard {
                 traffic: Traffic::default(),
                 now: Now(0),
                 store: plan.store.map(|_| ShardId(shards)),
+                holding: false,
                 released: Vec::new(),
                 output_bytes_max: limits.output_bytes_max,
                 strangers_bytes: 0,
@@ -278,6 +279,8 @@ impl Shard {
         }
         self.hear();
         self.serve();
+        self.world.holding = false;
+        self.go_on_reading();
         self.read_ready();
         self.expire();
         self.wake_listeners();
@@ -375,7 +378,9 @@ impl Shard {
 
     /// Sleeps until something happens, unless something is left to do.
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
-        let busy = !self.world.dirty.is_empty() || !self.ready.is_empty() && self.reads();
+        let busy = !self.world.dirty.is_empty()
+            || !self.world.released.is_empty()
+            || !self.ready.is_empty() && self.reads();
         let asleep = !busy && self.world.port.prepare_sleep();
         let span = if asleep { self.sleep_span(self.clock.now()) } else { Span(0) };
         self.poll(span, events);

@@ -57,6 +57,10 @@ impl Shard {
             let Some(key) = self.ready.pop_front() else { return };
             self.unread = self.unread.map(|left| left.saturating_sub(1));
             let Some(conn) = self.world.conns.get_mut(key) else { continue };
+            if conn.flags.held {
+                conn.flags.ready = false;
+                continue;
+            }
             if conn.output.len() > self.world.output_bytes_max + RESPONSES_BEYOND {
                 conn.flags.paused = true;
                 conn.flags.ready = false;
@@ -140,6 +144,11 @@ impl Shard {
         let mut at = 0;
         loop {
             let Some(conn) = self.world.conns.get(key) else { return };
+            if conn.flags.held {
+                // What was read already waits with what was not.
+                self.world.keep_input(key, bytes[at..].to_vec(), bytes.len() - at);
+                return;
+            }
             let max = match conn.phase {
                 // Nobody yet, as before CONNECT.
                 Phase::Open if self.engine.authenticates(key) => self.connect_bytes_max,
@@ -188,6 +197,23 @@ impl Shard {
         while let Ok(Split::Whole { frame, len }) = split(&bytes[*at..], max) {
             self.engine.packet(now, key, frame, None, &mut self.world);
             *at += len;
+            if self.world.holding {
+                return;
+            }
+        }
+    }
+
+    /// Goes on with connections that were held, first with what was read of them.
+    pub(super) fn go_on_reading(&mut self) {
+        for key in std::mem::take(&mut self.world.released) {
+            let bytes = self.world.keep_input(key, Vec::new(), 0);
+            self.input(key, &bytes);
+            if let Some(conn) = self.world.conns.get_mut(key)
+                && !conn.flags.ready
+            {
+                conn.flags.ready = true;
+                self.ready.push_back(key);
+            }
         }
     }
 

@@ -8,8 +8,8 @@ use super::{Clock, Item, Stop};
 use crate::engine::{Engine, Fetched, Restored, StoreState};
 use crate::mesh::Port;
 use crate::store::{
-    Checkpoint, FolderError, OpenError, OpenFailure, Options, PageRead, Reading, RealDisk, Refusing, Settled,
-    SledOptions, SledSettled, Store,
+    Checkpoint, NoStore, Options, PageRead, Parts, Reading, RealDisk, Refusing, Settled, SledSettled, Store,
+    answer, export_to, open, take_request,
 };
 use crate::types::{HashSeed, Now, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -20,7 +20,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// What an event of the epoll set is about.
@@ -35,10 +34,6 @@ const BEAT: Span = Span::from_secs(1);
 const NOTED: u64 = 10;
 /// What one message restores at most.
 const RESTORED_MAX: usize = 128;
-/// What sled may cache.
-const CACHE_BYTES: usize = 32 << 20;
-/// For how long opening the settled state may take.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The exit code when the store fails: EX_IOERR of sysexits.
 const EXIT_FAILED: i32 = 74;
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
@@ -55,28 +50,6 @@ pub struct StorePlan {
     pub reserve_bytes: u64,
 }
 
-/// Why a store cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum NoStore {
-    /// Its folder is another process's, or cannot be made.
-    #[error("store: {0}")]
-    Folder(#[from] FolderError),
-    /// The settled state does not open.
-    #[error("store: {0}")]
-    Settled(#[from] OpenError),
-    /// Journal and settled state are damaged or do not fit.
-    #[error("store {}: {failure}", .path.display())]
-    Open {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong.
-        failure: OpenFailure,
-    },
-    /// Out of descriptors or threads.
-    #[error("store: {0}")]
-    Resources(#[from] std::io::Error),
-}
-
 /// A store that is open, before its threads run.
 #[derive(Debug)]
 pub struct Opened {
@@ -91,10 +64,8 @@ impl Opened {
     /// # Errors
     /// See [`NoStore`].
     pub fn open(plan: StorePlan, seed: HashSeed, random: u128) -> Result<Self, NoStore> {
-        let disk = RealDisk::open(&plan.path)?;
-        let mut settled = open_settled(&plan.path, plan.reserve_bytes / RESERVE_PART)?;
-        let store = Store::open(disk, &mut settled, plan.options, seed, random)
-            .map_err(|failure| NoStore::Open { path: plan.path.clone(), failure })?;
+        let reserve_bytes = plan.reserve_bytes / RESERVE_PART;
+        let Parts { store, settled } = open(&plan.path, plan.options, reserve_bytes, seed, random)?;
         Ok(Self { plan, store, settled })
     }
 
@@ -124,7 +95,7 @@ impl Opened {
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
         let (jobs, queue) = unbounded();
         let (done, results) = unbounded();
-        let bell = Arc::new(bell);
+        let (bell, path) = (Arc::new(bell), plan.path.clone());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         let level = epoll::EventFlags::IN;
@@ -150,13 +121,13 @@ impl Opened {
             beats: 0,
             bytes_seen: 0,
             stopping: false,
+            export: None,
         };
         let committer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if let Err(error) = committer.restore(&settled) {
                 // Not a shard serves; its destructors could wait for ever.
                 unreadable(&committer.plan.path, &error);
             }
-            let path = committer.plan.path.clone();
             let settler = Settler { path, settled, jobs: queue, done, bell, reading: Reading::default() };
             let settler = std::thread::Builder::new().name("store-settle".to_owned()).spawn(|| settler.run());
             match settler {
@@ -171,16 +142,6 @@ impl Opened {
         })?;
         Ok(Storage(committer))
     }
-}
-
-/// The settled state of a store's folder.
-///
-/// # Errors
-/// See [`OpenError`].
-pub fn open_settled(path: &Path, reserve_bytes: u64) -> Result<SledSettled, OpenError> {
-    let options =
-        SledOptions { cache_bytes: CACHE_BYTES, reserve_bytes, open_timeout: OPEN_TIMEOUT, fatal: leave };
-    SledSettled::open(&path.join("settled"), options)
 }
 
 /// The threads of a store.
@@ -199,6 +160,8 @@ impl Storage {
 /// Something for the thread that owns the settled state.
 enum Job {
     Settle(Checkpoint),
+    /// Everything that is settled goes to this file.
+    Export(PathBuf),
     Read(ShardId, PageRead),
 }
 
@@ -229,6 +192,8 @@ struct Committer {
     /// What the store took on disk when the free space was last looked at.
     bytes_seen: u64,
     stopping: bool,
+    /// A file that an operator wants everything in.
+    export: Option<PathBuf>,
 }
 
 impl Committer {
@@ -278,6 +243,7 @@ impl Committer {
                 self.checkpoint();
             }
             self.beat();
+            self.export();
             self.port.flush();
             self.wait();
         }
@@ -342,6 +308,18 @@ impl Committer {
         }
     }
 
+    /// Has all that is kept by now written to the file that was asked for, once a checkpoint can begin.
+    fn export(&mut self) {
+        if self.store.is_settling() {
+            return;
+        }
+        if let Some(file) = self.export.take() {
+            self.checkpoint();
+            // The other thread ends after this one.
+            let _ = self.jobs.send(Job::Export(file));
+        }
+    }
+
     /// What is to be done now and then.
     fn beat(&mut self) {
         let now = self.clock.now();
@@ -351,6 +329,7 @@ impl Committer {
         self.beat = now + BEAT;
         self.beats += 1;
         self.look_at_disk();
+        self.export = self.export.take().or_else(|| take_request(&self.plan.path));
         if self.store.is_unsettled() || self.state == StoreState::Refusing {
             self.checkpoint();
         }
@@ -469,6 +448,17 @@ impl Settler {
                     Ok(fetched) => Done::Read(to, fetched),
                     Err(error) => unreadable(&self.path, &error),
                 },
+                Job::Export(file) => {
+                    let exported = export_to(&self.settled, &file);
+                    match &exported {
+                        Ok(()) => info!(file = %file.display(), "exported"),
+                        Err(error) => warn!(file = %file.display(), %error, "not exported"),
+                    }
+                    if let Err(error) = answer(&self.path, &exported) {
+                        warn!(%error, "who asked for an export cannot be answered");
+                    }
+                    continue;
+                }
             };
             // Nobody listens any more when the broker stops.
             let _ = self.done.send(done);

@@ -3,13 +3,17 @@
 //! A dump is ASCII, a line for each entry, trees in the order of [`Tree::ALL`] and keys in theirs:
 //!
 //! ```text
-//! pantala store 1 POSITION #CRC
+//! pantala store 1 LAYOUT POSITION #CRC
 //! TREE KEY VALUE #CRC
 //! end ENTRIES #CRC
 //! ```
 //!
+//! The 1 is this format's version, LAYOUT that of keys and values, POSITION the store's place in its journal.
 //! Keys and values are base64 with padding; `=` alone is an empty one. CRC is the CRC-32 (IEEE), in eight hexadecimal
 //! digits, of everything from the dump's first byte up to the space before `#`: no line can be lost, doubled or moved.
+
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, BufRead, Write};
 
@@ -18,14 +22,22 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use crc32fast::Hasher;
 
+use super::layout::LAYOUT;
 use super::settled::{Change, Settled, Tree, after};
 
 /// Entries that are in memory at a time.
 const CHUNK: usize = 256;
+/// Entries, and bytes of their lines, that an import makes lasting at a time.
+const IMPORT_ENTRIES: usize = 65_536;
+const IMPORT_BYTES: usize = 8 << 20;
 /// The longest line that is read: a message of MQTT's largest size and its key, in base64.
 const LINE_BYTES_MAX: u64 = 512 << 20;
-const FIRST: &str = "pantala store 1";
+const FIRST: &str = "pantala store ";
+/// The version of the lines that are written and read.
+const VERSION: u64 = 1;
 const EMPTY: &str = "=";
+/// In [`Tree::Meta`] of a store while an import into it goes on: such a store is not opened.
+pub(super) const IMPORTING_KEY: &[u8] = b"importing";
 
 /// What is wrong with a dump.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +48,16 @@ pub enum Damaged {
     /// A line is not what was written there.
     #[error("line {0}: damaged, or not an export of this version")]
     Line(u64),
+    /// It is of a later version.
+    #[error(
+        "an export of version {version} with layout {layout}, and this program reads {VERSION} with {LAYOUT}"
+    )]
+    Newer {
+        /// Of the lines.
+        version: u64,
+        /// Of what is in them.
+        layout: u64,
+    },
     /// The end is missing.
     #[error("line {0}: the export ends too early")]
     Short(u64),
@@ -135,7 +157,7 @@ pub fn export(store: &dyn Settled, to: &mut dyn Write) -> io::Result<()> {
         sum.update(end.as_bytes());
         to.write_all(text.as_bytes()).and_then(|()| to.write_all(end.as_bytes()))
     };
-    line(to, &format!("{FIRST} {}", store.position()))?;
+    line(to, &format!("{FIRST}{VERSION} {LAYOUT} {}", store.position()))?;
     for tree in Tree::ALL {
         each(store, tree, |key, value| {
             entries += 1;
@@ -146,8 +168,9 @@ pub fn export(store: &dyn Settled, to: &mut dyn Write) -> io::Result<()> {
     to.flush()
 }
 
-/// Fills an empty store from an export and gives it the export's position with the last entry. A store whose import failed
-/// is at position 0 and is to be thrown away.
+/// Fills an empty store from an export, in bounded memory. Until the last entry there is a mark in it with which it does not
+/// open: one whose import failed is to be thrown away. The export's position belongs to another journal: this one begins
+/// anew.
 ///
 /// # Errors
 /// See [`Damaged`].
@@ -158,24 +181,48 @@ pub fn import(store: &mut dyn Settled, from: &mut dyn BufRead) -> Result<(), Dam
         }
     }
     let mut lines = Lines { from, sum: Hasher::new(), number: 0 };
-    let bad = Damaged::Line;
-    let first = lines.next()?;
-    let position =
-        first.strip_prefix(FIRST).and_then(|rest| rest.trim_start().parse().ok()).ok_or_else(|| bad(1))?;
-    let (mut chunk, mut entries) = (Vec::new(), 0_u64);
+    position(&lines.next()?)?;
+    let mut chunk = vec![importing(Some(Bytes::new()))];
+    let (mut bytes, mut entries) = (0, 0_u64);
     loop {
         let line = lines.next()?;
+        let bad = Damaged::Line(lines.number);
         if let Some(count) = line.strip_prefix("end ") {
             if count.parse() != Ok(entries) || !lines.from.fill_buf()?.is_empty() {
-                return Err(bad(lines.number));
+                return Err(bad);
             }
-            return Ok(store.apply(&mut chunk.drain(..), position)?);
+            chunk.push(importing(None));
+            return Ok(store.apply(&mut chunk.drain(..), 0)?);
         }
-        chunk.push(entry(&line).ok_or_else(|| bad(lines.number))?);
+        let entry = entry(&line).ok_or(bad)?;
+        bytes += line.len();
+        chunk.push(entry);
         entries += 1;
-        if chunk.len() == CHUNK {
+        if chunk.len() >= IMPORT_ENTRIES || bytes >= IMPORT_BYTES {
             store.apply(&mut chunk.drain(..), 0)?;
+            bytes = 0;
         }
+    }
+}
+
+/// Puts the mark of an import that goes on, or takes it away.
+fn importing(value: Option<Bytes>) -> Change {
+    Change { tree: Tree::Meta, key: Bytes::from_static(IMPORTING_KEY), value }
+}
+
+/// The position in the first line, if it is of a version that can be read.
+fn position(line: &str) -> Result<u64, Damaged> {
+    let numbers = line.strip_prefix(FIRST).map(|rest| rest.split(' ').map(str::parse));
+    let numbers: Option<Result<Vec<u64>, _>> = numbers.map(Iterator::collect);
+    match numbers {
+        Some(Ok(numbers)) => match numbers[..] {
+            [VERSION, layout, position] if layout <= LAYOUT => Ok(position),
+            [version, layout, ..] if version > VERSION || layout > LAYOUT => {
+                Err(Damaged::Newer { version, layout })
+            }
+            _ => Err(Damaged::Line(1)),
+        },
+        _ => Err(Damaged::Line(1)),
     }
 }
 

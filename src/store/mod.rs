@@ -6,7 +6,7 @@
 //! ([`Settled::apply`]). The journal's files are on a [`Disk`], of which there is a simulated one that loses power,
 //! fills up and fails.
 //!
-//! Only `store/sled.rs` knows which database this is.
+//! Only `store/sled/` knows which database this is.
 
 mod core;
 mod delta;
@@ -16,13 +16,12 @@ mod elision;
 mod group;
 mod journal;
 mod layout;
+mod open;
 mod read;
 mod record;
 mod settle;
 mod settled;
 mod sled;
-#[cfg(test)]
-mod tests;
 
 pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
 pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
@@ -30,6 +29,10 @@ pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
 pub use self::journal::{
     Cut, Group, Journal, JournalError, JournalOptions, Position, Recovery, RecoveryStats, Refusal, SyncMode,
     recover,
+};
+pub use self::open::{
+    AtRest, NoStore, Parts, Summary, answer, answer_to, export_to, import_from, open, request_export,
+    take_request,
 };
 pub use self::read::{PageRead, Reading};
 pub use self::record::BadRecord;

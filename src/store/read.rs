@@ -172,3 +172,23 @@ impl Reading {
         self.places.remove(&session);
     }
 }
+
+/// Takes every page apart, and finds what they refer to.
+///
+/// # Errors
+/// The first thing that is damaged or missing.
+pub(super) fn verify(settled: &dyn Settled) -> io::Result<()> {
+    let mut reading = Reading::default();
+    let mut from = Vec::new();
+    loop {
+        let pages = settled.scan(Tree::Queues, &from, PAGES_READ)?;
+        let Some((last, _)) = pages.last() else { return Ok(()) };
+        from = after(last);
+        for (key, page) in &pages {
+            let (session, _) = split_key(key).map_err(damaged)?;
+            for (_, content) in entries(SessionId(session), page).map_err(damaged)? {
+                reading.content(settled, content)?;
+            }
+        }
+    }
+}

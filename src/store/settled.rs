@@ -3,6 +3,9 @@
 //! [`MemorySettled`] is the model of it, for tests and the simulator: a change happens at once or not at all, and it fails or
 //! rolls back when it is told to, as a disk does when nobody asked.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -87,7 +90,7 @@ pub trait Settled {
     ///
     /// # Errors
     /// The world's: a full or broken disk. A refusal for lack of space ([`io::ErrorKind::StorageFull`]) leaves the state as
-    /// it was, and may be tried again. After every other error the store must not be used again.
+    /// it was, and may be tried again. After every other error, of any call, the store must not be used again.
     ///
     /// # Panics
     /// When `position` is below the one that it is at: positions never go back.

@@ -3,209 +3,277 @@
 //! Each rule was learned from a failure that can be reproduced:
 //! - One writer, single inserts and removes: `apply_batch` beside a `remove` deadlocks.
 //! - A flush interval of a year, not none: with none, every dropped iterator flushes, in the middle of a group.
-//! - After an error nothing of sled is dropped: a drop waits for a flush that never ends. [`SledOptions::fatal`] is called
-//!   once and is to end the process; the journal makes up for it at the next start.
-//! - sled never meets a full disk, after which it hangs: free space is looked at before each change.
-//! - Opening may hang on a damaged metadata log, and may cut and delete it: it runs under a watchdog, and the log is copied
-//!   aside after an unclean stop, until the first change proves that the store was accepted.
+//! - After an error nothing of sled is dropped: a drop waits for a flush that never ends. sled lives on a thread of its own
+//!   (`keeper`), which is parked for good with all that is sled's after the first error, panic or time without progress,
+//!   whatever was asked: opening, reading, changing, flushing, closing. Every later call is refused at once
+//!   ([`SledSettled::is_broken`]), and whoever has the store is to end the process; the journal makes up for it.
+//! - sled never meets a full disk, after which it hangs: changes are counted, and the room they may take is looked for,
+//!   before sled sees the first (`room`, `gathered`).
+//! - On a damaged metadata log, sled hangs, or cuts and deletes the log and goes on with an older state, or with a mixture:
+//!   the metadata is checked before sled opens it (`metadata`), copied aside after an unclean stop, and has to reach as far
+//!   as the last flush, which is noted beside it with the position (`folder`).
+//! - What was written since sled was opened stays in memory whatever the size of its cache: it is closed and opened again
+//!   after [`SledOptions::reopen_bytes`].
 //!
-//! One flush is one checksummed record in sled's metadata, hence atomic over all trees, and the position is among them.
+//! One flush is one checksummed record in sled's metadata, hence atomic over all trees, and the position is among them. It
+//! is noted in the folder afterwards: the note never claims more than what is lasting, and less only until the next one.
 
-use std::fs;
+mod database;
+mod folder;
+mod gathered;
+mod keeper;
+mod metadata;
+mod refusal;
+mod room;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sled::{Config, Db};
 
+use self::database::{Database, Facts};
+use self::folder::{Folder, Last};
+use self::gathered::{Gathered, Size};
+use self::keeper::{Fault, Keeper};
+use self::metadata::Wrong;
+pub use self::refusal::OpenError;
+use self::room::Slots;
 use super::settled::{Change, Entry, Settled, Tree};
 
-/// Entries in a leaf, fixed when a store is made. Between 16 and 256, 64 cost least over both kinds of keys.
-const LEAF_FANOUT: usize = 64;
-/// A year: never, without the drop-flushes that sled makes of none.
-const FLUSH_EVERY_MS: usize = 31_536_000_000;
-/// The layout that this program reads and writes.
+/// The layout of the folder that this program reads and writes.
 const LAYOUT: u64 = 1;
-/// The tree of what the store itself has to remember.
-const OWN_TREE: &str = "settled";
-const LAYOUT_KEY: &[u8] = b"layout";
-const POSITION_KEY: &[u8] = b"position";
-
-/// sled's own folder in the store's.
-const DATABASE: &str = "sled";
-/// The copy of sled's metadata from before an opening after an unclean stop.
-const ASIDE: &str = "metadata.aside";
-/// There once the store is made, so that a folder that lost its database is not taken for a new one.
-const MADE: &str = "made";
-/// There while nobody has the store open and the last one closed it.
-const CLEAN: &str = "clean";
+/// A flush says nothing until it is done, however much it writes, nor does closing; and opening waits for every dirty page of
+/// the machine, because sled runs `sync`. They have so many times as long as other things that do not move.
+const SLOW_LIMITS: u32 = 4;
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct SledOptions {
-    /// What sled may cache. What was written since the start stays in memory regardless.
+    /// What sled may cache. What was written since it was opened stays in memory regardless.
     pub cache_bytes: usize,
-    /// Below this much free space on the file system, changes are refused.
+    /// After so many bytes of changes sled is closed and opened again, which gives its memory back.
+    pub reopen_bytes: u64,
+    /// So much free space on the file system is left alone: changes that might need it are refused.
     pub reserve_bytes: u64,
-    /// For how long opening may take. sled waits for every dirty page of the machine when it opens.
-    pub open_timeout: Duration,
-    /// Called once, after the first error of sled's: it should end the process without running destructors.
-    pub fatal: fn(&io::Error) -> !,
+    /// How long sled may be silent before it is given up. Opening, flushing and closing may take four times as long.
+    pub stall_limit: Duration,
+    /// Tells the free space on a folder's file system.
+    pub free_bytes: fn(&Path) -> io::Result<u64>,
 }
 
-/// Why a store cannot be opened. Nothing was changed that could be put back from the copy of the metadata.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process or thread has it.
-    #[error("{}: the store is in use", .0.display())]
-    InUse(PathBuf),
-    /// The world's.
-    #[error("{}: {source}", .folder.display())]
-    Io {
-        /// The store's folder.
-        folder: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// Parts that a store cannot be without are missing.
-    #[error("{}: {missing} is missing: restore the folder from a backup or import an export", .folder.display())]
-    Torn {
-        /// The store's folder.
-        folder: PathBuf,
-        /// The part.
-        missing: &'static str,
-    },
-    /// It is of a later version.
-    #[error("{}: the store has layout {found}, and this version reads {LAYOUT}", .folder.display())]
-    Layout {
-        /// The store's folder.
-        folder: PathBuf,
-        /// Its layout.
-        found: u64,
-    },
-    /// The database stopped short.
-    #[error("{}: the database is damaged and did not open: restore the folder from a backup or import an export", .0.display())]
-    Damaged(PathBuf),
-    /// The database hangs, which a damaged one may do. The thread that opens it is lost: end the process.
-    #[error("{}: the database did not open within {} s: the disk is very busy or the database damaged", .folder.display(), .timeout.as_secs())]
-    Hangs {
-        /// The store's folder.
-        folder: PathBuf,
-        /// How long it was waited for.
-        timeout: Duration,
-    },
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 32 << 20,
+            reopen_bytes: 256 << 20,
+            reserve_bytes: 64 << 20,
+            stall_limit: Duration::from_secs(30),
+            free_bytes: room::free_bytes,
+        }
+    }
 }
 
-/// A store in a folder. Whoever has it is the only one.
+/// A store in a folder. Whoever has it is the only one. It is closed when it is dropped, but then nobody hears of errors.
+#[derive(Debug)]
 pub struct SledSettled {
-    folder: PathBuf,
+    folder: Folder,
     options: SledOptions,
-    /// None after an error: then it was leaked on purpose.
-    open: Option<Open>,
+    keeper: Keeper<Kept>,
     position: u64,
-    /// The copy of the metadata is still there.
-    aside: bool,
+    /// Bytes of changes since sled was opened.
+    changed_bytes: u64,
+    closed: bool,
 }
 
-/// sled's handles, in the order in which they are dropped.
-struct Open {
-    trees: [sled::Tree<LEAF_FANOUT>; Tree::ALL.len()],
-    own: sled::Tree<LEAF_FANOUT>,
-    db: Db<LEAF_FANOUT>,
+/// What lives on the thread of sled's: what must stay when sled is given up.
+struct Kept {
+    lock: Option<File>,
+    database: Option<Database>,
 }
 
-impl std::fmt::Debug for SledSettled {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SledSettled")
-            .field("folder", &self.folder)
-            .field("position", &self.position)
-            .finish_non_exhaustive()
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("open", &self.database.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl Kept {
+    fn database(&self) -> io::Result<&Database> {
+        self.database.as_ref().ok_or_else(|| io::Error::other("the store is closed"))
     }
 }
 
 impl SledSettled {
-    /// Opens the store in a folder, or makes one.
+    /// Opens the store in a folder, or makes one (its parent has to be there).
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(folder: &Path, options: SledOptions) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { folder: folder.to_owned(), source };
-        let made = folder.join(MADE).try_exists().map_err(io)?;
-        let metadata = folder.join(DATABASE).join("metadata");
-        for (part, path) in
-            [("sled/metadata", &metadata), ("sled/slabs", &folder.join(DATABASE).join("slabs"))]
-        {
-            if made && !path.try_exists().map_err(io)? {
-                return Err(OpenError::Torn { folder: folder.to_owned(), missing: part });
+    pub fn open(path: &Path, options: SledOptions) -> Result<Self, OpenError> {
+        let refusing = Refusing { path, options: &options };
+        let (folder, lock) = Folder::take(path).map_err(|error| refusing.io(error))?;
+        let last = refusing.before(&folder)?;
+        let keeper = Keeper::start("store-sled", Kept { lock: Some(lock), database: None })
+            .map_err(|error| refusing.io(error))?;
+        let mut store = Self { folder, options, keeper, position: 0, changed_bytes: 0, closed: false };
+        let accepted = store
+            .open_database()
+            .map_err(|fault| refusing.fault(fault))
+            .and_then(|facts| refusing.after(facts, last.as_ref(), store.folder.is_made()).map(|()| facts))
+            .and_then(|facts| {
+                store.position = facts.position;
+                store.begin(facts, last).map_err(|error| refusing.io(error))
+            });
+        match accepted {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                store.closed = true;
+                store.leave(&error);
+                Err(error)
             }
         }
-        fs::create_dir_all(folder).map_err(io)?;
-        let clean = folder.join(CLEAN).try_exists().map_err(io)?;
-        let aside = made && !clean;
-        if aside {
-            copy_aside(&metadata, folder).map_err(io)?;
-        }
-        let (open, layout, position) = watched(folder, options)?;
-        match layout {
-            Some(LAYOUT) => {}
-            Some(found) => return Err(OpenError::Layout { folder: folder.to_owned(), found }),
-            None if made => return Err(OpenError::Damaged(folder.to_owned())),
-            None => {}
-        }
-        let mut store = Self { folder: folder.to_owned(), options, open: Some(open), position, aside };
-        if !made {
-            store.make().map_err(io)?;
-        }
-        remove_if_there(&folder.join(CLEAN)).and_then(|()| sync(folder)).map_err(io)?;
-        Ok(store)
     }
 
-    /// Closes the store in order, so that the next opening need not be careful.
+    /// Closes the store in order.
     ///
     /// # Errors
-    /// When that cannot be noted, which costs nothing but the care.
+    /// When it cannot be, which costs nothing but a more careful opening.
     pub fn close(mut self) -> io::Result<()> {
-        drop(self.open.take().ok_or_else(failed)?);
-        fs::write(self.folder.join(CLEAN), "")?;
-        sync(&self.folder)
+        self.finish()
     }
 
-    fn make(&mut self) -> io::Result<()> {
-        let layout = self.handles()?.own.insert(LAYOUT_KEY, &LAYOUT.to_be_bytes()[..]);
-        let flushed = layout.and_then(|_| self.handles()?.db.flush());
-        self.lasting(flushed)?;
-        fs::write(self.folder.join(MADE), "")?;
-        sync(&self.folder)
+    /// Whether every call is refused, because one has failed.
+    pub fn is_broken(&self) -> bool {
+        self.keeper.is_broken()
     }
 
-    fn handles(&self) -> io::Result<&Open> {
-        self.open.as_ref().ok_or_else(failed)
-    }
-
-    /// Passes a result of a change through; after an error the store is given up without dropping it.
-    fn lasting<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        result.inspect_err(|error| {
-            if let Some(open) = self.open.take() {
-                std::mem::forget(open);
-                (self.options.fatal)(error);
-            }
+    fn open_database(&self) -> Result<Facts, Fault> {
+        let (path, cache, progress) =
+            (self.folder.database(), self.options.cache_bytes, self.keeper.progress());
+        self.keeper.call(self.slow_limit(), move |kept| {
+            let (database, facts) = Database::open(&path, cache, &progress)?;
+            kept.database = Some(database);
+            Ok(facts)
         })
     }
 
-    fn change(&self, changes: &mut dyn Iterator<Item = Change>, position: u64) -> io::Result<()> {
-        let open = self.handles()?;
-        for Change { tree, key, value } in changes {
-            let tree = &open.trees[tree.index()];
-            match value {
-                Some(value) => tree.insert(&key[..], &value[..])?,
-                None => tree.remove(&key[..])?,
-            };
+    /// The store is what it should be: it is made, if it is new, and what is known of it is noted.
+    fn begin(&self, facts: Facts, last: Option<Last>) -> io::Result<()> {
+        if facts.layout.is_none() {
+            self.room(Size { changes: 2, bytes: 64 })?;
+            self.flush(0)?;
         }
-        open.own.insert(POSITION_KEY, &position.to_be_bytes()[..])?;
-        open.db.flush().map(drop)
+        if facts.layout.is_none() || last.is_none_or(|last| last.position < facts.position) {
+            self.note_last()?;
+        }
+        self.folder.note_made()?;
+        self.folder.restrict()
+    }
+
+    fn slow_limit(&self) -> Duration {
+        self.options.stall_limit * SLOW_LIMITS
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Database) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        Ok(self.keeper.call(self.options.stall_limit, |kept| job(kept.database()?))?)
+    }
+
+    /// Makes what sled has in memory lasting.
+    fn flush(&self, position: u64) -> io::Result<()> {
+        let limit = self.slow_limit();
+        Ok(self.keeper.call(limit, move |kept| kept.database()?.flush(LAYOUT, position))?)
+    }
+
+    /// Notes what is lasting.
+    fn note_last(&self) -> io::Result<()> {
+        let mark = metadata::mark(&self.folder.metadata()).map_err(io::Error::other)?;
+        self.folder.note_last(&Last { position: self.position, mark })?;
+        self.folder.restrict()
+    }
+
+    /// Whether there is room for changes.
+    fn room(&self, size: Size) -> io::Result<()> {
+        let free = (self.options.free_bytes)(self.folder.path())?;
+        let needed = Slots::of(&self.folder.slabs())?.estimate(size.changes, size.bytes);
+        let short = free < self.options.reserve_bytes.saturating_add(needed);
+        if short { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn change(&mut self, mut changes: Gathered, position: u64) -> io::Result<()> {
+        self.folder.accept()?;
+        loop {
+            let batch = changes.next_batch()?;
+            if batch.is_empty() {
+                break;
+            }
+            self.ask(move |database| database.change(batch))?;
+        }
+        self.flush(position)?;
+        self.position = position;
+        self.note_last()?;
+        self.changed_bytes += changes.size.bytes;
+        if self.changed_bytes >= self.options.reopen_bytes {
+            self.reopen()?;
+        }
+        Ok(())
+    }
+
+    /// Has sled give back the memory that holds what was written.
+    fn reopen(&mut self) -> io::Result<()> {
+        self.drop_database()?;
+        metadata::keep_snapshot(&self.folder.metadata()).map_err(io::Error::other)?;
+        let facts = self.open_database()?;
+        if facts.position != self.position {
+            let what = format!("opened again at {} instead of {}", facts.position, self.position);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        self.changed_bytes = 0;
+        self.folder.restrict()
+    }
+
+    fn drop_database(&self) -> io::Result<()> {
+        Ok(self.keeper.call(self.slow_limit(), |kept| {
+            drop(kept.database.take());
+            Ok(())
+        })?)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.closed, true) {
+            return Ok(());
+        }
+        self.ask(|_| Ok(()))?;
+        // sled may move things about when it is dropped.
+        self.room(Size::default()).inspect_err(|error| self.leave(error))?;
+        self.folder.accept()?;
+        self.drop_database()?;
+        self.note_last()?;
+        self.folder.note_closed()?;
+        Ok(self.keeper.call(self.options.stall_limit, |kept| {
+            drop(kept.lock.take());
+            Ok(())
+        })?)
+    }
+
+    /// Leaves sled as it is, for good.
+    fn leave(&self, why: &dyn fmt::Display) {
+        let why = io::Error::other(why.to_string());
+        // A job that fails is how sled is left.
+        let _ = self.keeper.call(self.options.stall_limit, |_| Err::<(), _>(why));
+    }
+}
+
+impl Drop for SledSettled {
+    fn drop(&mut self) {
+        // Whoever wants to know closes it.
+        let _ = self.finish();
     }
 }
 
@@ -214,140 +282,113 @@ impl Settled for SledSettled {
         self.position
     }
 
+    /// Refuses changes with [`io::ErrorKind::StorageFull`] when less is free than the reserve and what they may take at most,
+    /// before sled sees any of them.
     fn apply(&mut self, changes: &mut dyn Iterator<Item = Change>, position: u64) -> io::Result<()> {
         assert!(position >= self.position, "a position never goes back");
-        self.handles()?;
-        let disk = rustix::fs::statvfs(&self.folder)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < self.options.reserve_bytes {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        let changed = self.change(changes, position);
-        self.lasting(changed)?;
-        self.position = position;
-        if std::mem::take(&mut self.aside) {
-            fs::remove_dir_all(self.folder.join(ASIDE))?;
-        }
-        Ok(())
+        self.ask(|_| Ok(()))?;
+        let gathered = match Gathered::take(changes, &self.folder.spool(), &|size| self.room(size)) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Err(error),
+            gathered => gathered,
+        };
+        let changed = gathered.and_then(|gathered| self.change(gathered, position));
+        changed.inspect_err(|error| self.leave(error))
     }
 
     fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Bytes>> {
-        let value = self.handles()?.trees[tree.index()].get(key)?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        let key = Bytes::copy_from_slice(key);
+        self.ask(move |database| database.get(tree, &key))
     }
 
     fn scan(&self, tree: Tree, from: &[u8], limit: usize) -> io::Result<Vec<Entry>> {
-        let entries = self.handles()?.trees[tree.index()].range::<&[u8], _>(from..).take(limit);
-        let copied = |(key, value): (sled::InlineArray, sled::InlineArray)| {
-            (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))
-        };
-        entries.map(|entry| entry.map(copied)).collect()
+        let from = Bytes::copy_from_slice(from);
+        self.ask(move |database| database.scan(tree, &from, limit))
     }
 
     fn bytes_on_disk(&self) -> io::Result<u64> {
-        let (mut bytes, mut folders) = (0, vec![self.folder.clone()]);
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                let metadata = entry.metadata()?;
-                if metadata.is_dir() {
-                    folders.push(entry.path());
-                } else {
-                    bytes += metadata.len();
-                }
+        self.folder.bytes()
+    }
+}
+
+/// Looks at a store from outside, and says what is wrong.
+struct Refusing<'a> {
+    path: &'a Path,
+    options: &'a SledOptions,
+}
+
+impl Refusing<'_> {
+    fn io(&self, source: io::Error) -> OpenError {
+        let folder = self.path.to_owned();
+        match source.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(folder),
+            io::ErrorKind::InvalidData => OpenError::Damaged { folder, what: source.to_string() },
+            _ => OpenError::Io { folder, source },
+        }
+    }
+
+    fn fault(&self, fault: Fault) -> OpenError {
+        let folder = self.path.to_owned();
+        match fault {
+            Fault::Failed(error) => self.io(error),
+            Fault::Stalled(limit) => OpenError::Hangs { folder, limit },
+            Fault::Panicked(_) | Fault::Broken(_) => {
+                OpenError::Damaged { folder, what: format!("the database {fault}") }
             }
         }
-        Ok(bytes)
     }
-}
 
-/// Opens the database on a thread that may be given up, with its layout and position.
-fn watched(folder: &Path, options: SledOptions) -> Result<(Open, Option<u64>, u64), OpenError> {
-    let (done, opened) = mpsc::channel();
-    let path = folder.join(DATABASE);
-    let io = |source| OpenError::Io { folder: folder.to_owned(), source };
-    thread::Builder::new()
-        .name("store-open".to_owned())
-        .spawn(move || {
-            // Nobody is left to hear it when the time is up.
-            let _ = done.send(open_database(&path, options.cache_bytes));
-        })
-        .map_err(io)?;
-    match opened.recv_timeout(options.open_timeout) {
-        Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(OpenError::InUse(folder.to_owned()))
-        }
-        Ok(Err(error)) => Err(io(error)),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(OpenError::Damaged(folder.to_owned())),
-        Err(mpsc::RecvTimeoutError::Timeout) => {
-            Err(OpenError::Hangs { folder: folder.to_owned(), timeout: options.open_timeout })
+    fn wrong(&self, wrong: Wrong) -> OpenError {
+        let folder = self.path.to_owned();
+        match wrong {
+            Wrong::Io(error) => self.io(error),
+            Wrong::Damage(what) => OpenError::Damaged { folder, what },
+            Wrong::Old(_) => OpenError::Older { folder, what: wrong.to_string() },
         }
     }
-}
 
-fn open_database(path: &Path, cache_bytes: usize) -> io::Result<(Open, Option<u64>, u64)> {
-    // sled writes on rayon's global pool; whoever made it first has decided its size, which only costs threads.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
-    let db: Db<LEAF_FANOUT> = Config::new()
-        .path(path)
-        .cache_capacity_bytes(cache_bytes)
-        .zstd_compression_level(1)
-        .flush_every_ms(Some(FLUSH_EVERY_MS))
-        .open()?;
-    // From here on an error leaks what is open: dropping it might wait for ever.
-    let db = std::mem::ManuallyDrop::new(db);
-    let own = std::mem::ManuallyDrop::new(db.open_tree(OWN_TREE)?);
-    let (layout, position) = (number(&own, LAYOUT_KEY)?, number(&own, POSITION_KEY)?.unwrap_or(0));
-    let mut trees = std::mem::ManuallyDrop::new(Vec::new());
-    for tree in Tree::ALL {
-        trees.push(db.open_tree(tree.name())?);
+    /// What has to be right before sled is opened; and what was settled last.
+    fn before(&self, folder: &Folder) -> Result<Option<Last>, OpenError> {
+        let io = |error| self.io(error);
+        let unclean = folder.is_unclean().map_err(io)?;
+        if !folder.is_made().map_err(io)? {
+            folder.note_use().map_err(io)?;
+            return Ok(None);
+        }
+        let last = folder.last().map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => OpenError::Position(self.path.to_owned()),
+            _ => self.io(error),
+        })?;
+        folder.put_back().map_err(io)?;
+        if let Some(missing) = folder.missing().map_err(io)? {
+            return Err(OpenError::Torn { folder: self.path.to_owned(), missing });
+        }
+        metadata::check(&folder.metadata(), last.map(|last| last.mark)).map_err(|wrong| self.wrong(wrong))?;
+        metadata::keep_snapshot(&folder.metadata()).map_err(|wrong| self.wrong(wrong))?;
+        // sled writes a snapshot when it opens, and a copy may be made of what is there.
+        let needed = folder.metadata_bytes().map_err(io)?.saturating_mul(2);
+        if (self.options.free_bytes)(self.path).map_err(io)? < needed {
+            return Err(io(io::ErrorKind::StorageFull.into()));
+        }
+        if unclean {
+            folder.copy_aside().map_err(io)?;
+        }
+        folder.note_use().map_err(io)?;
+        Ok(last)
     }
-    let into = std::mem::ManuallyDrop::into_inner;
-    let trees = std::mem::ManuallyDrop::into_inner(trees);
-    let Ok(trees) = trees.try_into() else { unreachable!("one for each of Tree::ALL") };
-    Ok((Open { trees, own: std::mem::ManuallyDrop::into_inner(own), db: into(db) }, layout, position))
-}
 
-fn number(tree: &sled::Tree<LEAF_FANOUT>, key: &[u8]) -> io::Result<Option<u64>> {
-    let Some(value) = tree.get(key)? else { return Ok(None) };
-    let bytes = value.as_ref().try_into().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok(Some(u64::from_be_bytes(bytes)))
-}
-
-/// Keeps the metadata as it was. A copy that is there is older and was never proven needless: it stays.
-fn copy_aside(metadata: &Path, folder: &Path) -> io::Result<()> {
-    let (aside, part) = (folder.join(ASIDE), folder.join("metadata.part"));
-    if aside.try_exists()? {
-        return Ok(());
-    }
-    if part.try_exists()? {
-        fs::remove_dir_all(&part)?;
-    }
-    fs::create_dir(&part)?;
-    for entry in fs::read_dir(metadata)? {
-        let entry = entry?;
-        if entry.metadata()?.is_file() {
-            let copy = part.join(entry.file_name());
-            fs::copy(entry.path(), &copy)?;
-            fs::File::open(copy)?.sync_all()?;
+    /// What has to be right once sled is open.
+    fn after(&self, facts: Facts, last: Option<&Last>, made: io::Result<bool>) -> Result<(), OpenError> {
+        let folder = self.path.to_owned();
+        let made = made.map_err(|error| self.io(error))?;
+        match (facts.layout, last) {
+            (Some(found), _) if found != LAYOUT => Err(OpenError::Layout { folder, found }),
+            (None, _) if made => Err(OpenError::Damaged { folder, what: "the database is empty".to_owned() }),
+            (_, Some(last)) if facts.position < last.position => {
+                let what = format!("it is at {}, and {} was settled", facts.position, last.position);
+                Err(OpenError::Older { folder, what })
+            }
+            _ if facts.importing => Err(OpenError::Importing(folder)),
+            _ => Ok(()),
         }
     }
-    sync(&part)?;
-    fs::rename(part, aside)?;
-    sync(folder)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn sync(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
-}
-
-fn failed() -> io::Error {
-    io::Error::other("the store failed before and was given up")
 }

@@ -7,6 +7,7 @@
 mod abuse;
 mod clients;
 mod conformance;
+mod hold;
 mod mosquitto;
 mod process;
 mod protocol;

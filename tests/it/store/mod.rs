@@ -11,6 +11,7 @@ mod folder;
 mod full;
 mod long;
 mod sessions;
+mod tools;
 
 use crate::support::{Broker, Connect, Raw, connack};
 use std::ops::Deref;

@@ -518,6 +518,9 @@ impl Oracle {
             PeerMessage::ShareMembers { .. } | PeerMessage::Share(_) => {
                 Err(format!("{message:?} from core {from}, and nobody shares a subscription"))
             }
+            PeerMessage::Hold { .. } | PeerMessage::Room => {
+                Err(format!("{message:?} from core {from}, and nobody is held back"))
+            }
             PeerMessage::Part { .. } | PeerMessage::Kept { .. } | PeerMessage::Taken { .. } => {
                 Err(format!("{message:?} from core {from}, and there is no store"))
             }

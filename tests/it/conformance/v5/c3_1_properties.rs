@@ -164,16 +164,23 @@ fn mqtt_3_1_2_24_what_just_fits_is_sent_and_a_byte_more_is_not() {
             publisher.publishes(1, kept, &[], &fits(kept, more));
         }
         let (mut client, _) = broker.greeted(&connect);
-        // Packet identifiers tell how many were left out.
-        client.expect(&publish_v5(2, "t", Some(2), &[], &fits("t", 0)));
+        // What was left out may have used up packet identifiers.
+        let published = |client: &mut Raw, head: u8, topic: &str| {
+            let got = client.packet();
+            let at = 4 + topic.len();
+            let id = u16::from_be_bytes([got[at], got[at + 1]]);
+            assert_eq!(got, publish_v5(head, topic, Some(id), &[], &fits(topic, 0)));
+            id
+        };
+        let live = published(&mut client, 2, "t");
         client.subscribe_v5("kept/+", 1);
-        client.expect(&publish_v5(3, "kept/0", Some(4), &[], &fits("kept/0", 0)));
+        let kept = published(&mut client, 3, "kept/0");
         client.lives();
         // What is sent again is as large.
         client.leave();
         let (mut client, _) = broker.greeted(&connect);
-        client.expect(&publish_v5(0xa, "t", Some(2), &[], &fits("t", 0)));
-        client.expect(&publish_v5(0xb, "kept/0", Some(4), &[], &fits("kept/0", 0)));
+        client.expect(&publish_v5(0xa, "t", Some(live), &[], &fits("t", 0)));
+        client.expect(&publish_v5(0xb, "kept/0", Some(kept), &[], &fits("kept/0", 0)));
         client.lives();
         // An alias takes room when it is introduced, and makes room when it stands alone.
         let properties = [properties.concat(), property::two(property::ALIAS_MAXIMUM, 1)].concat();

@@ -1,0 +1,80 @@
+//! Whether there is room on the disk for a change, before sled sees it: after a full disk sled hangs.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// A slot is at most half as large again as what is in it.
+const SLOT_PER_BYTES: (u64, u64) = (3, 2);
+/// What a changed leaf takes in the metadata's log and in the snapshot that is made of it, next to its key.
+const METADATA_BYTES: u64 = 256;
+
+/// What free space there is for this process on a folder's file system.
+///
+/// # Errors
+/// When the system does not say.
+pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// The slots of a database by size, the largest first, with how many of them there are.
+#[derive(Debug, Default)]
+pub(super) struct Slots(Vec<(u64, u64)>);
+
+impl Slots {
+    /// Those of a folder of sled's, where a file has the size of its slots as its name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn of(slabs: &Path) -> io::Result<Self> {
+        let mut slots = Vec::new();
+        for entry in fs::read_dir(slabs)? {
+            let entry = entry?;
+            let size: Option<u64> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(size) = size.filter(|size| *size > 0) {
+                slots.push((size, entry.metadata()?.len().div_ceil(size)));
+            }
+        }
+        slots.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(Self(slots))
+    }
+
+    /// What that many changes may take on the disk at most, with keys and values of so many bytes.
+    ///
+    /// What is new takes a slot and a half. And since a leaf with a change is written anew before its old slot is free, each
+    /// change may cost the largest slot that no other one has: at most what the database takes by now.
+    pub(super) fn estimate(&self, changes: u64, bytes: u64) -> u64 {
+        let new = bytes.saturating_mul(SLOT_PER_BYTES.0) / SLOT_PER_BYTES.1;
+        let (mut left, mut anew) = (changes, 0_u64);
+        for (size, count) in &self.0 {
+            let taken = left.min(*count);
+            anew = anew.saturating_add(taken.saturating_mul(*size));
+            left -= taken;
+        }
+        let metadata = changes.saturating_mul(METADATA_BYTES).saturating_add(bytes);
+        new.saturating_add(anew).saturating_add(metadata)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_may_cost_the_largest_leaf_that_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, bytes) in [("1024", 2_048), ("64", 640), ("65536", 65_536), ("README", 9)] {
+            fs::write(folder.path().join(name), vec![0; bytes]).expect("written");
+        }
+        let slots = Slots::of(folder.path()).expect("readable");
+        let anew = |changes| slots.estimate(changes, 0) - changes * METADATA_BYTES;
+        assert_eq!(anew(0), 0);
+        assert_eq!(anew(1), 65_536);
+        assert_eq!(anew(2), 65_536 + 1_024);
+        assert_eq!(anew(4), 65_536 + 2 * 1_024 + 64);
+        assert_eq!(anew(1_000), 65_536 + 2_048 + 640, "never more than there is");
+        assert_eq!(slots.estimate(0, 1_000), 2_500, "a slot and a half, and all keys in the metadata");
+        assert_eq!(slots.estimate(u64::MAX, u64::MAX), u64::MAX);
+    }
+}
