@@ -143,7 +143,6 @@ fn damage(path: &Path, random: &mut Random) -> String {
 fn is_clear(refused: &Refused, store: &Path) {
     let code = refused.status.code();
     assert!(matches!(code, Some(1 | 74)), "{}: {}", refused.status, refused.log);
-    assert!(!refused.log.contains("panicked"), "{}", refused.log);
     assert!(refused.log.contains(&*store.to_string_lossy()), "no file or folder is named: {}", refused.log);
 }
 

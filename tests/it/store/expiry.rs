@@ -170,6 +170,8 @@ fn a_will_that_waits_is_published_once_after_the_restart_mqtt_3_1_2_8() {
             watcher.send(&[0x40, 2, will[8], will[9]]);
         }
         watcher.subscribe("settled", 0);
+        let mut publisher = clean(&life, "settler");
+        (0..8).for_each(|n| publisher.publishes_v3(1, &format!("later/{n}"), b"x"));
         life.restart();
         let mut watcher = persistent(&life, "watcher", true);
         life.let_pass(1);
