@@ -305,7 +305,22 @@ impl Disk {
                 }
             }
         }
+        self.forget_removed();
         cut
+    }
+
+    /// After a cut nothing can bring a file back that no folder names: its bytes would pile up over the lives.
+    fn forget_removed(&mut self) {
+        let (mut named, mut next) = (vec![false; self.nodes.len()], vec![ROOT]);
+        while let Some(node) = next.pop() {
+            named[node] = true;
+            if let Kind::Folder { now, .. } = &self.nodes[node] {
+                next.extend(now.values());
+            }
+        }
+        for (node, _) in self.nodes.iter_mut().zip(named).filter(|(_, named)| !named) {
+            *node = Kind::file();
+        }
     }
 
     /// The event before which all changes of names are on the disk.
