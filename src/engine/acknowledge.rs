@@ -33,8 +33,7 @@ impl Engine {
         let mut missing = u8::from(self.durable.wait_for(outcome.asking, Waiter::Ack(conn, number)));
         missing += u8::from(self.durable.wait_for(Asking::By(outcome.retained), Waiter::Ack(conn, number)));
         if let Some((keeper, stored)) = outcome.retained_by {
-            self.retention.wait(keeper, stored, Waiter::Ack(conn, number));
-            missing += 1;
+            missing += u8::from(self.retention.wait(keeper, stored, Waiter::Ack(conn, number)));
         }
         if link.acks.is_empty() && missing == 0 {
             self.send_owed(key, owed, fx);

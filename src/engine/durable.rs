@@ -413,7 +413,10 @@ impl Durable {
             Asking::By(request) if !self.has(request) => self.wait(request, waiter),
             Asking::Jointly(number) => match self.joints.get_mut(&number) {
                 Some(joint) => joint.waiting.push(waiter),
-                None => return false,
+                None => match self.joined.get(&number) {
+                    Some(&request) => self.wait(request, waiter),
+                    None => return false,
+                },
             },
             _ => return false,
         }

@@ -5,7 +5,7 @@ use super::fanout::Reach;
 use super::retain::Retained;
 use super::{CloseReason, Effects, Engine, StoreState};
 use crate::codec::{Publish, ReasonCode};
-use crate::session::{AckKind, AliasesIn, Session, Violation};
+use crate::session::{AckKind, AliasesIn, Promise, Session, Violation};
 use crate::topic::TopicName;
 use crate::types::{ConnKey, Delivery, Message, Now, PacketId, QoS, SessionId, SessionKey, ShardId, Span};
 use bytes::{Bytes, BytesMut};
@@ -81,6 +81,22 @@ impl Outcome {
     /// It waits for nothing.
     pub(super) fn at_once(reason: ReasonCode) -> Self {
         Self { reason, asking: Asking::Nobody, retained: 0, retained_by: None }
+    }
+
+    /// It waits for what it waited for before.
+    fn again(promise: Promise) -> Self {
+        let Promise { request, joint, retained, retained_by } = promise;
+        let asking = joint.map_or(Asking::By(request), Asking::Jointly);
+        Self { reason: ReasonCode::Success, asking, retained, retained_by }
+    }
+
+    fn promise(&self) -> Promise {
+        let request = match self.asking {
+            Asking::By(request) => request,
+            _ => 0,
+        };
+        let Self { retained, retained_by, .. } = *self;
+        Promise { request, joint: self.asking.joint(), retained, retained_by }
     }
 }
 
@@ -205,23 +221,46 @@ impl Engine {
         publication: &Publication<'_>,
         fx: &mut impl Effects,
     ) -> Result<(), Violation> {
-        let mut outcome = Outcome::at_once(ReasonCode::Success);
         let Some(session) = self.sessions.get(key) else { return Ok(()) };
-        if !session.unreleased.contains(id) {
-            let inbound = session.stored.map(|session| (session, id));
-            self.admit(key)?;
-            if self.turned_away(now, key, publication, inbound, fx) {
-                return Ok(());
+        let outcome = match session.unreleased.get(id) {
+            Some(Some(promise)) => Outcome::again(promise),
+            Some(None) => self.retain_again(publication, fx),
+            None => {
+                let inbound = session.stored.map(|session| (session, id));
+                self.admit(key)?;
+                if self.turned_away(now, key, publication, inbound, fx) {
+                    return Ok(());
+                }
+                self.route_from_client(now, publication, inbound, fx)
             }
-            outcome = self.route_from_client(now, publication, inbound, fx);
-            if !outcome.reason.is_error()
-                && let Some(session) = self.sessions.get_mut(key)
-            {
-                session.unreleased.received(id);
-            }
+        };
+        if !outcome.reason.is_error()
+            && let Some(session) = self.sessions.get_mut(key)
+        {
+            session.unreleased.received(id, Some(outcome.promise()));
         }
         self.acknowledge(key, id, AckKind::PubRec, outcome, fx);
         Ok(())
+    }
+
+    /// A message comes again that an earlier run of the broker took. That may have ended before the core which keeps the
+    /// topic had it on disk.
+    fn retain_again(&mut self, publication: &Publication<'_>, fx: &mut impl Effects) -> Outcome {
+        let mut outcome = Outcome::at_once(ReasonCode::Success);
+        if publication.delivery.retain {
+            self.retain_into(&mut outcome, publication, fx);
+            // It was taken, and others have it: it is too late to refuse it.
+            outcome.reason = ReasonCode::Success;
+        }
+        outcome
+    }
+
+    fn retain_into(&mut self, outcome: &mut Outcome, publication: &Publication<'_>, fx: &mut impl Effects) {
+        match self.retain(publication.message(), fx) {
+            Retained::Yes(request) => outcome.retained = request,
+            Retained::No => outcome.reason = ReasonCode::QuotaExceeded,
+            Retained::By(keeper, number) => outcome.retained_by = Some((keeper, number)),
+        }
     }
 
     fn route_from_client(
@@ -288,11 +327,7 @@ impl Engine {
         };
         let mut outcome = Outcome::at_once(reason);
         if publication.delivery.retain {
-            match self.retain(publication.message(), fx) {
-                Retained::Yes(request) => outcome.retained = request,
-                Retained::No => outcome.reason = ReasonCode::QuotaExceeded,
-                Retained::By(keeper, number) => outcome.retained_by = Some((keeper, number)),
-            }
+            self.retain_into(&mut outcome, publication, fx);
         }
         let inbound = inbound.filter(|_| !outcome.reason.is_error());
         if asking != Asking::Nobody || inbound.is_some() {

@@ -51,7 +51,7 @@ impl Engine {
         let will = stored.will.map(|(will, due)| (due.unwrap_or(since + will.delay), will));
         session.presence = Presence::Away { since, will };
         for id in inbound {
-            session.unreleased.received(id);
+            session.unreleased.received(id, None);
         }
         received.into_iter().for_each(|seq| session.outbound.restore_received(seq));
         session.queue.restore(backlog);

@@ -75,9 +75,15 @@ impl Retention {
         self.stored.iter().zip(until).all(|(stored, until)| stored >= until)
     }
 
-    /// Lets something wait until `number` messages that `keeper` got are durable.
-    pub(super) fn wait(&mut self, keeper: ShardId, number: u64, waiter: Waiter) {
-        self.waiting[keeper.index()].push_back((number, waiter));
+    /// Lets something wait until `number` messages that `keeper` got are durable; false when they are.
+    pub(super) fn wait(&mut self, keeper: ShardId, number: u64, waiter: Waiter) -> bool {
+        let waits = number > self.durable[keeper.index()];
+        if waits {
+            let waiting = &mut self.waiting[keeper.index()];
+            let at = waiting.partition_point(|(known, _)| *known <= number);
+            waiting.insert(at, (number, waiter));
+        }
+        waits
     }
 
     pub(super) fn stored(&mut self, keeper: ShardId, number: u64, durable: u64) {

@@ -1,7 +1,7 @@
 //! Messages from one client: QoS 2 identifiers that are not released yet, and acknowledgements that leave in the
 //! order of their PUBLISHes even when some have to wait. [MQTT-4.6.0-2], [MQTT-4.6.0-3]
 
-use crate::types::{PacketId, Set};
+use crate::types::{Map, PacketId, ShardId};
 use std::collections::VecDeque;
 
 /// Which packet acknowledges a PUBLISH.
@@ -95,30 +95,46 @@ impl<R> Acks<R> {
     }
 }
 
+/// What has to be true before a message is acknowledged. A PUBREC that its connection did not live to see is owed on the
+/// next one, and promises the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// The request to the store that keeps it; 0 for none.
+    pub request: u64,
+    /// The message's number among those of its core that other cores have a part in.
+    pub joint: Option<u64>,
+    /// The request to the store that retains it; 0 for none.
+    pub retained: u64,
+    /// The core that has to retain it, and how many it will have retained then.
+    pub retained_by: Option<(ShardId, u64)>,
+}
+
 /// Packet ids of QoS 2 messages that the client published and has not released by PUBREL. Part of the session: they
 /// outlive the connection. [MQTT-4.3.3-10], [MQTT-4.3.3-12]
+///
+/// Each with what its PUBREC promises; `None` for those of an earlier run of the broker.
 #[derive(Debug)]
-pub struct Unreleased(Set<PacketId>);
+pub struct Unreleased(Map<PacketId, Option<Promise>>);
 
 impl Unreleased {
     /// None.
-    pub fn new(set: Set<PacketId>) -> Self {
-        Self(set)
+    pub fn new(map: Map<PacketId, Option<Promise>>) -> Self {
+        Self(map)
     }
 
-    /// Whether a message with this id was taken and is not released.
-    pub fn contains(&self, id: PacketId) -> bool {
-        self.0.contains(&id)
+    /// The message with this id that was taken and is not released, if there is one.
+    pub fn get(&self, id: PacketId) -> Option<Option<Promise>> {
+        self.0.get(&id).copied()
     }
 
     /// Notes a PUBLISH; false when it is a repetition of a message that was already taken.
-    pub fn received(&mut self, id: PacketId) -> bool {
-        self.0.insert(id)
+    pub fn received(&mut self, id: PacketId, promise: Option<Promise>) -> bool {
+        self.0.insert(id, promise).is_none()
     }
 
     /// PUBREL came; false for an id that is not known.
     pub fn released(&mut self, id: PacketId) -> bool {
-        self.0.remove(&id)
+        self.0.remove(&id).is_some()
     }
 
     /// How many are not released.
@@ -179,10 +195,10 @@ mod tests {
 
     #[test]
     fn a_repeated_qos_2_publish_is_known_until_released_mqtt_4_3_3_10() {
-        let mut unreleased = Unreleased::new(HashSeed(1).set());
+        let mut unreleased = Unreleased::new(HashSeed(1).map());
         let id = PacketId::new(9).unwrap();
-        assert!(unreleased.received(id) && !unreleased.received(id));
+        assert!(unreleased.received(id, None) && !unreleased.received(id, None));
         assert!(unreleased.released(id) && !unreleased.released(id));
-        assert!(unreleased.received(id), "the id may be used again");
+        assert!(unreleased.received(id, None), "the id may be used again");
     }
 }

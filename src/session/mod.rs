@@ -12,7 +12,7 @@ mod timers;
 mod violation;
 
 pub use alias::{AliasesIn, AliasesOut, Naming};
-pub use inbound::{AckKind, Acks, Owed, Unreleased};
+pub use inbound::{AckKind, Acks, Owed, Promise, Unreleased};
 pub use outbound::{Awaiting, Outbound, Resend, Settled};
 pub use queue::{Backlog, ENTRY_BYTES, Pushed, Queue, Queued, Stored};
 pub use timers::Due;
@@ -156,7 +156,7 @@ impl Session {
             shares: 0,
             outbound: Outbound::default(),
             queue: Queue::default(),
-            unreleased: Unreleased::new(seed.set()),
+            unreleased: Unreleased::new(seed.map()),
             dropped: 0,
             published: None,
             parked: false,

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::engine::persist::StoreState;
+use crate::session::Backlog;
+use crate::types::{PacketId, SessionId};
 
 /// The second of two cores, with a store, and a client of it whose session is kept.
 fn with_subscriber(limits: Limits, qos: u8) -> Bench {
@@ -50,4 +52,68 @@ fn what_waits_of_another_core_is_not_left_to_the_store_before_that_has_it() {
         bench.send(0, &packet(0x40, &[&[0, id]]));
     }
     assert_eq!(bench.engine.report().queued_messages, 0);
+}
+
+/// A core of two with a store, and a publisher with a kept session.
+fn with_publisher() -> Bench {
+    let setup =
+        Setup { store: StoreState::Ready, ..Setup::new(ShardId(0), 2, Limits::default(), HashSeed(3)) };
+    let mut bench = Bench { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) };
+    bench.send(1, &connect("pub", false));
+    bench.engine.durable(bench.now, 1, &mut bench.fx);
+    bench
+}
+
+#[test]
+fn qos_2_that_comes_again_on_a_new_connection_is_acknowledged_once_it_is_on_disk() {
+    let mut bench = with_publisher();
+    assert_eq!(bench.send(1, &publish(4, "a", Some(9), "x")), b"");
+    bench.lost(1);
+    assert_eq!(bench.send(2, &connect("pub", false)), RESUMED);
+    assert_eq!(bench.send(2, &publish(0xc, "a", Some(9), "x")), b"", "it is on its way to the disk");
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.taken(2), [0x50, 2, 0, 9]);
+}
+
+#[test]
+fn qos_2_that_comes_again_waits_for_the_core_that_retains_it() {
+    let mut bench = with_publisher();
+    let elsewhere = |bench: &Bench, n: u32| bench.engine.retention.keeper(&format!("t{n}")) != ShardId(0);
+    let topic = (0..).find(|&n| elsewhere(&bench, n)).map(|n| format!("t{n}")).unwrap();
+    bench.send(1, &publish(5, &topic, Some(9), "x"));
+    bench.lost(1);
+    bench.send(2, &connect("pub", false));
+    bench.send(2, &publish(0xd, &topic, Some(9), "x"));
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.taken(2), b"", "its keeper has yet to say so");
+    bench.hear(PeerMessage::RetainedAck { number: 1, durable: 1 });
+    assert_eq!(bench.taken(2), [0x50, 2, 0, 9]);
+}
+
+#[test]
+fn qos_2_of_an_earlier_run_is_retained_again_and_delivered_to_nobody_again() {
+    let setup =
+        Setup { store: StoreState::Ready, ..Setup::new(ShardId(0), 1, Limits::default(), HashSeed(3)) };
+    let mut bench = Bench { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) };
+    let stored = StoredSession {
+        id: SessionId(1),
+        client_id: "pub".into(),
+        expiry: Some(Span::from_secs(100)),
+        away: Some(Now(0)),
+        will: None,
+        next_seq: 0,
+        unsent_from: None,
+    };
+    let inbound = vec![PacketId::new(9).unwrap()];
+    let (subscriptions, received, backlog) = (Vec::new(), Vec::new(), Backlog::default());
+    let session = RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog };
+    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
+    bench.send(0, &connect("sub", true));
+    bench.send(0, &subscribe("a", 0));
+    bench.send(1, &connect("pub", false));
+    bench.send(1, &publish(0xd, "a", Some(9), "x"));
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.taken(1), [0x50, 2, 0, 9]);
+    assert!(!bench.taken(0).ends_with(b"x"), "it was delivered in the earlier run");
+    assert_eq!(bench.engine.report().retained_messages, 1);
 }
