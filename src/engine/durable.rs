@@ -26,6 +26,8 @@ pub(super) enum Waiter {
     Output(ConnKey),
     /// A core that has a part in a message of this one, by its number.
     Peer(ShardId, u64),
+    /// The end of a connection whose client said goodbye.
+    Close(ConnKey),
     /// A session whose will was published.
     Will(SessionKey),
     /// The end of a session, messages of which move to others.

@@ -296,6 +296,7 @@ impl Engine {
             Waiter::Output(conn) => fx.cork(conn, false),
             Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
             Waiter::End(session) => self.durable.moved(session),
+            Waiter::Close(conn) => fx.close(conn, CloseReason::Goodbye),
             Waiter::Will(key) => self.will_is_kept(key),
         }
     }
