@@ -254,6 +254,21 @@ impl Durable {
         self.waiting.pop_front_if(|(request, _)| *request <= self.kept).map(|(_, waiter)| waiter)
     }
 
+    /// Connections with acknowledgements that wait.
+    pub(super) fn acknowledged_later(&self) -> Vec<ConnKey> {
+        let waiting = self.waiting.iter().map(|(_, waiter)| waiter);
+        let waiting = waiting.chain(self.joints.values().flat_map(|joint| &joint.waiting));
+        let mut conns: Vec<_> = waiting
+            .filter_map(|waiter| match waiter {
+                Waiter::Ack(conn, _) => Some(*conn),
+                _ => None,
+            })
+            .collect();
+        conns.sort_unstable();
+        conns.dedup();
+        conns
+    }
+
     /// Looks at a session again once something more is durable.
     pub(super) fn park(&mut self, key: SessionKey) {
         self.parked.push(key);
