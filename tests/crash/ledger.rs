@@ -290,15 +290,17 @@ impl Ledger {
         self.accounts[who].stints[stint].holds = true;
     }
 
-    /// UNSUBSCRIBE is sent: what waits need not come any more.
+    /// UNSUBSCRIBE is sent: what waits need not come any more, or only with the QoS of other subscriptions.
     pub(crate) fn unsubscribing(&mut self, who: usize, stint: usize) {
-        let account = &mut self.accounts[who];
-        account.stints[stint].holds = false;
+        let Self { accounts, messages, .. } = self;
+        let Account { stints, owed, .. } = &mut accounts[who];
+        stints[stint].holds = false;
         let mut excused = Vec::new();
-        account.owed.retain(|index, debt| {
+        owed.retain(|index, debt| {
             debt.stints.retain(|reason| *reason != stint);
-            if debt.stints.is_empty() {
-                excused.push(*index);
+            match debt.stints.iter().map(|reason| stints[*reason].qos).max() {
+                Some(most) => debt.qos = most.min(messages[*index].qos),
+                None => excused.push(*index),
             }
             !debt.stints.is_empty()
         });
