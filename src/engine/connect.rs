@@ -199,13 +199,22 @@ impl Engine {
             session.expiry = session_expiry(asked, &self.setup.limits);
         }
         // Only a normal goodbye deletes the will; a client that leaves for an error leaves it behind. [MQTT-3.1.2-8]
+        let mut forgets = false;
         if disconnect.reason == ReasonCode::Success
             && let Some(link) = session.link_mut()
         {
-            link.will = None;
+            forgets = link.will.take().is_some();
         }
-        fx.close(conn, CloseReason::Goodbye);
+        if !forgets || session.stored.is_none() {
+            fx.close(conn, CloseReason::Goodbye);
+            self.gone(now, key, fx);
+            return Ok(());
+        }
+        // Who sees the end of the connection has left no will behind, whatever happens to the broker.
         self.gone(now, key, fx);
+        if !self.durable.wait_for(Asking::By(self.durable.last()), Waiter::Close(conn)) {
+            fx.close(conn, CloseReason::Goodbye);
+        }
         Ok(())
     }
 

@@ -26,6 +26,8 @@ pub(super) enum Waiter {
     Output(ConnKey),
     /// A core that has a part in a message of this one, by its number.
     Peer(ShardId, u64),
+    /// The end of a connection whose client said goodbye.
+    Close(ConnKey),
     /// A session whose will was published.
     Will(SessionKey),
     /// The end of a session, messages of which move to others.
@@ -250,6 +252,21 @@ impl Durable {
     /// The next thing that waits no more.
     pub(super) fn next_ready(&mut self) -> Option<Waiter> {
         self.waiting.pop_front_if(|(request, _)| *request <= self.kept).map(|(_, waiter)| waiter)
+    }
+
+    /// Connections with acknowledgements that wait.
+    pub(super) fn acknowledged_later(&self) -> Vec<ConnKey> {
+        let waiting = self.waiting.iter().map(|(_, waiter)| waiter);
+        let waiting = waiting.chain(self.joints.values().flat_map(|joint| &joint.waiting));
+        let mut conns: Vec<_> = waiting
+            .filter_map(|waiter| match waiter {
+                Waiter::Ack(conn, _) => Some(*conn),
+                _ => None,
+            })
+            .collect();
+        conns.sort_unstable();
+        conns.dedup();
+        conns
     }
 
     /// Looks at a session again once something more is durable.

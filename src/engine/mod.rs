@@ -264,6 +264,17 @@ impl Engine {
         self.durable.state = state;
     }
 
+    /// The store cannot keep what it was handed. Whoever waits for that is disconnected, with 0x97 where its version knows it:
+    /// an acknowledgement may be long in coming, and who comes back with its session is promised the same.
+    pub fn store_is_stuck(&mut self, now: Now, fx: &mut impl Effects) {
+        for conn in self.durable.acknowledged_later() {
+            if let Some(key) = self.session_of(conn) {
+                self.disconnect(now, key, CloseReason::StoreRefuses, fx);
+            }
+        }
+        self.evict(now, fx);
+    }
+
     /// Goes on with what waited for the store.
     fn go_on(&mut self, now: Now, fx: &mut impl Effects) {
         while let Some(waiter) = self.durable.next_ready() {
@@ -296,6 +307,7 @@ impl Engine {
             Waiter::Output(conn) => fx.cork(conn, false),
             Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
             Waiter::End(session) => self.durable.moved(session),
+            Waiter::Close(conn) => fx.close(conn, CloseReason::Goodbye),
             Waiter::Will(key) => self.will_is_kept(key),
         }
     }

@@ -88,6 +88,8 @@ pub enum Item {
     Settled,
     /// Whether the store takes more has changed.
     StoreIs(StoreState),
+    /// The store cannot keep what it was handed, for the time being.
+    StoreStuck,
 }
 
 /// A connection on its way to the shard that owns its client.
@@ -383,6 +385,7 @@ impl Shard {
                 Item::Durable(until) => self.engine.durable(self.world.now, until, &mut self.world),
                 Item::Fetched(fetched) => self.engine.fetched(self.world.now, *fetched, &mut self.world),
                 Item::StoreIs(state) => self.engine.store_is(state),
+                Item::StoreStuck => self.engine.store_is_stuck(self.world.now, &mut self.world),
                 Item::Restored(all) => {
                     for restored in all {
                         self.engine.restore(self.world.now, restored, &mut self.world);

@@ -121,6 +121,7 @@ impl Opened {
             beats: 0,
             bytes_seen: 0,
             stopping: false,
+            stuck: false,
             export: None,
         };
         let committer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
@@ -192,6 +193,8 @@ struct Committer {
     /// What the store took on disk when the free space was last looked at.
     bytes_seen: u64,
     stopping: bool,
+    /// The last commit failed.
+    stuck: bool,
     /// A file that an operator wants everything in.
     export: Option<PathBuf>,
 }
@@ -252,7 +255,8 @@ impl Committer {
 
     /// Takes what the shards want, unless too much waits to be settled.
     fn hear(&mut self) {
-        if self.store.is_swamped() {
+        // Without room to settle, what was handed over is still committed: the shards hand over nothing more then.
+        if self.store.is_swamped() && !self.store.is_unsettled() {
             return;
         }
         let Self { port, store, jobs, .. } = self;
@@ -274,6 +278,9 @@ impl Committer {
                     if let Err(error) = self.store.finish_checkpoint(bytes) {
                         warn!(%error, "segments of the journal cannot be removed");
                     }
+                    if bytes.is_none() {
+                        self.refuse(&Refusing::Unsettled);
+                    }
                 }
             }
         }
@@ -282,8 +289,15 @@ impl Committer {
     fn commit(&mut self) {
         let port = &mut self.port;
         match self.store.commit(&mut |core, until| port.push(core, Item::Durable(until))) {
-            Ok(()) => {}
-            Err(refusing) => self.refuse(&refusing),
+            Ok(()) => self.stuck = false,
+            Err(refusing) => {
+                self.refuse(&refusing);
+                if !std::mem::replace(&mut self.stuck, true) {
+                    for shard in (0..self.shards).map(ShardId) {
+                        self.port.push(shard, Item::StoreStuck);
+                    }
+                }
+            }
         }
     }
 
@@ -356,7 +370,9 @@ impl Committer {
                 );
                 self.tell(StoreState::Refusing);
             }
-            StoreState::Refusing if !low && over.is_none() && !self.store.has_waiting() => {
+            StoreState::Refusing
+                if !low && over.is_none() && !self.store.has_waiting() && !self.store.is_unsettled() =>
+            {
                 info!(path = %self.plan.path.display(), "the store takes messages again");
                 self.tell(StoreState::Ready);
             }

@@ -77,6 +77,9 @@ pub enum Refusing {
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Failed(JournalError),
+    /// The settled state has no room for what the journal has.
+    #[error("the disk has no room to settle what the journal has")]
+    Unsettled,
     /// The operator's bound.
     #[error("the store takes {bytes} bytes, and may take {max} (store.bytes_max)")]
     Bound {

@@ -47,10 +47,15 @@ impl Drop for SmallDisk {
     }
 }
 
-/// The reason of a PUBACK of 5.0 for a message of this size.
+/// The reason of a PUBACK of 5.0 for a message of this size, or of the DISCONNECT of a client whose message was taken and
+/// could not be kept.
 fn publish_sized(publisher: &mut Raw, topic: &str, flags: u8, payload: &[u8]) -> u8 {
     publisher.send(&publish_v5(2 | flags, topic, Some(1), &[], payload));
     let puback = publisher.packet();
+    if puback[0] == 0xe0 {
+        assert_eq!(puback[2], 0x97, "{puback:02x?}");
+        return 0x97;
+    }
     assert_eq!((puback[0], &puback[2..4]), (0x40, &[0, 1][..]), "{puback:02x?}");
     puback.get(4).copied().unwrap_or(0)
 }
@@ -146,20 +151,6 @@ fn a_disk_that_something_else_fills_refuses_until_there_is_room_again() {
 
 #[test]
 fn a_disk_that_the_store_fills_refuses_and_all_that_was_acknowledged_is_there() {
-    fill_and_drain(|_, _, _| {});
-}
-
-#[test]
-#[ignore = "the settled state does not give space back to the file system yet"]
-fn a_store_that_filled_its_disk_takes_messages_again_once_they_were_taken() {
-    fill_and_drain(|broker, sleeper, next| {
-        let mut publisher = broker.v5("publisher");
-        until("it takes messages again", || publish_sized(&mut publisher, "kept", 0, &numbered(next)) == 0);
-        assert_eq!(sleeper.packet()[12..16], next.to_be_bytes());
-    });
-}
-
-fn fill_and_drain(then: impl Fn(&Broker, &mut Raw, u32)) {
     for (shards, after) in [(1, 2), (2, 1)] {
         let Some(disk) = SmallDisk::mount() else { return };
         let broker = disk.run(shards);
@@ -172,6 +163,8 @@ fn fill_and_drain(then: impl Fn(&Broker, &mut Raw, u32)) {
             !taken
         });
         assert!(next > 100, "{next}");
+        // It may have been disconnected instead.
+        let mut publisher = broker.v5("publisher");
         refuses_what_it_would_have_to_keep(&broker, &mut publisher);
         broker.kill();
         let broker = disk.run(after);
@@ -181,6 +174,5 @@ fn fill_and_drain(then: impl Fn(&Broker, &mut Raw, u32)) {
             assert_eq!(packet[12..16], n.to_be_bytes(), "of {next}");
             sleeper.send(&[0x40, 2, packet[10], packet[11]]);
         }
-        then(&broker, &mut sleeper, next);
     }
 }

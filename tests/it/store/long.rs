@@ -129,7 +129,6 @@ fn resident(broker: &Broker) -> u64 {
 }
 
 #[test]
-#[ignore = "the settled state takes memory for what it holds, about 300 bytes a message"]
 fn memory_does_not_grow_with_the_queue() {
     let mut life = Life::ending((End::Killed, 2, 2), SETTINGS);
     sleeper(&life, 1);
