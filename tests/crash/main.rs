@@ -15,7 +15,10 @@
 //! ```text
 //! cargo test --test crash                                                           a few kills
 //! CRASH_KILLS=1000 CRASH_SEED=7 cargo test --test crash sigkill -- --nocapture      many
+//! CRASH_CUTS=1000 CRASH_SEED=7 cargo test --test crash power_cut -- --nocapture     with the power cut at each kill
 //! CRASH_STORE=none, os or fsync (the default)                                       what the broker promises
+//! CRASH_EVENTS=2000                                                                 what clients say and hear in one life
+//! CRASH_TRACE=1                                                                     tells all of it
 //! ```
 //!
 //! What a client does depends on the seed alone, when the broker answers does not: a seed gives similar runs, not equal
