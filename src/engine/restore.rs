@@ -54,7 +54,7 @@ impl Engine {
             session.unreleased.received(id, None);
         }
         received.into_iter().for_each(|seq| session.outbound.restore_received(seq));
-        session.queue.restore(backlog);
+        session.queue.restore(backlog, session.next_seq);
         self.gauges.queued_messages += session.queue.len() as u64;
         self.gauges.queued_bytes += session.queue.bytes();
         let key = self.sessions.insert(session);

@@ -75,6 +75,18 @@ pub enum Pushed {
     Disconnect,
 }
 
+/// What the store was asked for.
+///
+/// Later messages reach it in any order, as far as other cores have a part in them: it may have one of those by now and not
+/// yet one that comes before it. So they do not count in its answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// Messages with lower numbers.
+    end: u64,
+    /// What was left to it since: messages and their bytes.
+    since: (u64, u64),
+}
+
 /// A bounded first-in-first-out queue: `front`, then `backlog`, then `back`.
 ///
 /// Invariant: `bytes` and `front_bytes` are the sums of [`Queued::size`] over both ends and over `front`.
@@ -84,8 +96,10 @@ pub struct Queue {
     front: VecDeque<Queued>,
     front_bytes: u64,
     backlog: Backlog,
+    /// All of the backlog have lower numbers.
+    backlog_end: u64,
     /// Messages of the backlog were asked for.
-    asked: bool,
+    asked: Option<Asked>,
     back: VecDeque<Queued>,
     bytes: u64,
 }
@@ -166,6 +180,11 @@ impl Queue {
             }
             self.backlog.messages += 1;
             self.backlog.bytes += size;
+            self.backlog_end = first.seq + 1;
+            if let Some(Asked { since: (messages, bytes), .. }) = &mut self.asked {
+                *messages += 1;
+                *bytes += size;
+            }
             self.bytes -= size;
             self.back.pop_front();
         }
@@ -179,24 +198,22 @@ impl Queue {
 
     /// The number from which on to ask the store for messages, if that is due: little is left here. It counts as done.
     pub fn ask(&mut self, limits: &Limits) -> Option<u64> {
-        let due =
-            self.backlog.messages > 0 && !self.asked && self.front_bytes * 2 <= limits.queue_memory_bytes;
+        let due = self.backlog.messages > 0
+            && self.asked.is_none()
+            && self.front_bytes * 2 <= limits.queue_memory_bytes;
         due.then(|| {
-            self.asked = true;
+            self.asked = Some(Asked { end: self.backlog_end, since: (0, 0) });
             self.backlog.from
         })
     }
 
-    /// Takes what the store gave back. Nothing at all means that it has no more, whatever was thought. It may have got what is
-    /// still here since it was asked.
+    /// Takes what the store gave back. Nothing at all means that it has no more of what it was asked for, whatever was
+    /// thought.
     pub fn load(&mut self, messages: impl IntoIterator<Item = Queued>) {
-        self.asked = false;
+        let Asked { end, since } =
+            self.asked.take().unwrap_or(Asked { end: self.backlog_end, since: (0, 0) });
         let mut none = true;
-        let here = self.back.front().map_or(u64::MAX, |first| first.seq);
-        for queued in messages {
-            if queued.seq >= here {
-                break;
-            }
+        for queued in messages.into_iter().take_while(|queued| queued.seq < end) {
             none = false;
             let size = queued.size();
             self.backlog.from = queued.seq + 1;
@@ -206,15 +223,18 @@ impl Queue {
             self.front_bytes += size;
             self.front.push_back(queued);
         }
-        if none || self.backlog.messages == 0 {
+        if none {
+            self.backlog = Backlog { from: end, messages: since.0, bytes: since.1 };
+        }
+        if self.backlog.messages == 0 {
             self.backlog = Backlog::default();
         }
         self.close_up();
     }
 
-    /// What the store has for it at the start.
-    pub fn restore(&mut self, backlog: Backlog) {
-        self.backlog = backlog;
+    /// What the store has for it at the start, all of it with numbers below `end`.
+    pub fn restore(&mut self, backlog: Backlog, end: u64) {
+        (self.backlog, self.backlog_end) = (backlog, end);
     }
 
     /// What lies in the store alone.
@@ -371,6 +391,27 @@ mod tests {
         queue.load((4..7).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
         assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6]);
         assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_reaches_the_store_in_another_order_after_it_was_asked_is_asked_for_again() {
+        for (answer, first) in [(vec![4, 5, 7], vec![4, 5]), (vec![7], vec![])] {
+            let (mut queue, limits) = stored(6, 6);
+            while queue.pop().is_some() {}
+            assert_eq!(queue.ask(&limits), Some(4));
+            for seq in 6..8 {
+                queue.push(Queued { seq, stored: Stored::By(seq), ..queued("1") }, &limits, drop);
+            }
+            // When it answered it had the second of them, and has both when the answer comes.
+            queue.spill(&limits, |_| true);
+            let load = |seqs: Vec<u64>| seqs.into_iter().map(|seq| Queued { seq, ..queued("1") });
+            queue.load(load(answer));
+            assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), first);
+            assert_eq!((queue.len(), queue.ask(&limits)), (2, Some(6)));
+            queue.load(load(vec![6, 7]));
+            assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [6, 7]);
+            assert!(queue.is_empty() && queue.bytes() == 0);
+        }
     }
 
     #[test]
