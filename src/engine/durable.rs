@@ -8,10 +8,13 @@
 //! A message for sessions of several cores is one request, of the core where it was published: the others tell it their
 //! part ([`super::PeerMessage::Part`]) before it asks, so that it is kept for all of them or for none.
 
+mod joint;
+
 use super::persist::{Batch, PersistOp, Place, Recipient, StoreState};
 use super::{Effects, PeerMessage, Setup};
 use crate::session::{Queued, Stored};
 use crate::types::{ConnKey, Map, Message, Now, PacketId, SessionId, SessionKey, ShardId, Span};
+use joint::Joint;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,18 +35,6 @@ pub(super) enum Waiter {
     Will(SessionKey),
     /// The end of a session, messages of which move to others.
     End(SessionId),
-}
-
-/// A message for which other cores have yet to say who of theirs is to get it.
-#[derive(Debug)]
-struct Joint {
-    message: Arc<Message>,
-    to: Vec<Recipient>,
-    inbound: Option<(SessionId, PacketId)>,
-    instead_of: Option<Place>,
-    /// Cores that have not said so.
-    missing: usize,
-    waiting: Vec<Waiter>,
 }
 
 /// Who asks for a message that is being delivered.
@@ -225,20 +216,6 @@ impl Durable {
         }
     }
 
-    /// A message of another core begins to be delivered here.
-    pub(super) fn arrives(&mut self, asking: Asking) {
-        self.arriving = match asking {
-            Asking::Elsewhere(shard, number) => Some((shard, number)),
-            _ => None,
-        };
-        self.awaited = false;
-    }
-
-    /// It waits in a queue, which may leave it to the store only once that has it.
-    pub(super) fn awaits(&mut self, stored: Stored) {
-        self.awaited |= matches!(stored, Stored::Elsewhere(..));
-    }
-
     /// Lets something wait for a request.
     pub(super) fn wait(&mut self, request: u64, waiter: Waiter) {
         // Nearly always it is for the last one.
@@ -276,56 +253,6 @@ impl Durable {
 
     pub(super) fn take_parked(&mut self) -> Vec<SessionKey> {
         std::mem::take(&mut self.parked)
-    }
-
-    /// Ends a session once its messages have moved to others, as far as they are to.
-    pub(super) fn end(&mut self, session: SessionId, moves: &[Asking]) {
-        let waiting = moves.iter().filter(|&&moved| {
-            matches!(moved, Asking::Jointly(_)) && self.wait_for(moved, Waiter::End(session))
-        });
-        match waiting.count() {
-            0 => {
-                self.ask(PersistOp::End(session));
-            }
-            moves => {
-                self.ending.insert(session, moves);
-            }
-        }
-    }
-
-    /// One of the messages of a session that ends has moved.
-    pub(super) fn moved(&mut self, session: SessionId) {
-        let Some(moves) = self.ending.get_mut(&session) else { return };
-        *moves -= 1;
-        if *moves == 0 {
-            self.ending.remove(&session);
-            self.ask(PersistOp::End(session));
-        }
-    }
-
-    /// A message begins to be delivered that other cores have a part in.
-    pub(super) fn join(&mut self, message: &Arc<Message>) -> Asking {
-        self.last_joint += 1;
-        let joint = Joint {
-            message: Arc::clone(message),
-            to: Vec::new(),
-            inbound: None,
-            instead_of: None,
-            // One for this core, which is done last.
-            missing: 1,
-            waiting: Vec::new(),
-        };
-        self.joints.insert(self.last_joint, joint);
-        Asking::Jointly(self.last_joint)
-    }
-
-    /// One core more has a part in a message.
-    pub(super) fn expect_part(&mut self, asking: Asking) {
-        if let Asking::Jointly(number) = asking
-            && let Some(joint) = self.joints.get_mut(&number)
-        {
-            joint.missing += 1;
-        }
     }
 
     /// Where the store will be with a message that a session is about to be owed.
@@ -438,48 +365,6 @@ impl Durable {
             _ => return false,
         }
         true
-    }
-
-    /// A core has told its part in a message of ours.
-    pub(super) fn part(&mut self, from: ShardId, number: u64, to: Vec<Recipient>, tell: bool) {
-        if tell && let Some(joint) = self.joints.get_mut(&number) {
-            joint.waiting.push(Waiter::Peer(from, number));
-        }
-        self.part_came(number, to);
-    }
-
-    /// One of the parts that a message of ours waits for is known.
-    pub(super) fn part_came(&mut self, number: u64, to: Vec<Recipient>) {
-        let Some(joint) = self.joints.get_mut(&number) else { return };
-        joint.to.extend(to);
-        joint.missing -= 1;
-        if joint.missing > 0 {
-            return;
-        }
-        let Some(joint) = self.joints.remove(&number) else { return };
-        let to = &mut self.segment().batch.to;
-        let at = to.len();
-        to.extend(joint.to);
-        let [begin, end] = [at, to.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
-        let left = to[at..].iter().filter(|recipient| recipient.session.is_some()).count();
-        let left = u32::try_from(left).unwrap_or(u32::MAX);
-        let Joint { message, inbound, instead_of, .. } = joint;
-        let needless = left == 0 && inbound.is_none() && instead_of.is_none();
-        let request = if needless {
-            self.segment().batch.ops.push(PersistOp::Nothing);
-            self.last += 1;
-            self.last
-        } else {
-            self.ask(PersistOp::Message { message, to: begin..end, left, inbound, instead_of })
-        };
-        self.joined.insert(number, request);
-        self.joined_by.push_back((request, number));
-        joint.waiting.into_iter().for_each(|waiter| self.wait(request, waiter));
-    }
-
-    /// A message of another core, in which this one has a part, is durable.
-    pub(super) fn told(&mut self, shard: ShardId, number: u64) {
-        self.theirs.remove(&(shard, number));
     }
 
     /// A session is not owed a message any more.

@@ -3,21 +3,22 @@
 //! Runs on: ordinary threads, unpinned. The first has the mesh's last port and sleeps until a shard rings; the second may
 //! block for as long as a disk does and is talked to through a queue. Neither is ever waited for by a shard.
 
+mod settler;
+
 use super::placement::Placement;
 use super::{Clock, Item, Stop};
-use crate::engine::{Engine, Fetched, Restored, StoreState};
+use crate::engine::{Engine, Restored, StoreState};
 use crate::mesh::Port;
 use crate::store::{
-    Checkpoint, NoStore, Options, PageRead, Parts, Reading, RealDisk, Refusing, Settled, SledSettled, Store,
-    answer, export_to, open, take_request,
+    NoStore, Options, Parts, Reading, RealDisk, Refusing, SledSettled, Store, open, take_request,
 };
 use crate::types::{HashSeed, Now, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
-use rustix::io::{Errno, write};
+use settler::{Done, Job, Settler, leave, unreadable};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tracing::{error, info, warn};
@@ -34,8 +35,6 @@ const BEAT: Span = Span::from_secs(1);
 const NOTED: u64 = 10;
 /// What one message restores at most.
 const RESTORED_MAX: usize = 128;
-/// The exit code when the store fails: EX_IOERR of sysexits.
-const EXIT_FAILED: i32 = 74;
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
 const RESERVE_PART: u64 = 2;
 
@@ -156,21 +155,6 @@ impl Storage {
             error!("the store's thread had failed");
         }
     }
-}
-
-/// Something for the thread that owns the settled state.
-enum Job {
-    Settle(Checkpoint),
-    /// Everything that is settled goes to this file.
-    Export(PathBuf),
-    Read(ShardId, PageRead),
-}
-
-/// What became of it.
-enum Done {
-    /// What the settled state takes on disk; nothing when there was no room.
-    Settled(Option<u64>),
-    Read(ShardId, Fetched),
 }
 
 /// The thread that commits.
@@ -439,71 +423,4 @@ fn flush_all(port: &mut Port<Item>) {
         port.awake();
         port.flush();
     }
-}
-
-/// The thread that owns the settled state.
-struct Settler {
-    path: PathBuf,
-    settled: SledSettled,
-    jobs: Receiver<Job>,
-    done: Sender<Done>,
-    bell: Arc<OwnedFd>,
-    reading: Reading,
-}
-
-impl Settler {
-    fn run(mut self) {
-        while let Ok(job) = self.jobs.recv() {
-            let done = match job {
-                Job::Settle(checkpoint) => match checkpoint.run(&mut self.settled) {
-                    Ok(()) => Done::Settled(Some(self.settled.bytes_on_disk().unwrap_or(0))),
-                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Done::Settled(None),
-                    Err(error) => leave(&error),
-                },
-                Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
-                    Ok(fetched) => Done::Read(to, fetched),
-                    Err(error) => unreadable(&self.path, &error),
-                },
-                Job::Export(file) => {
-                    let exported = export_to(&self.settled, &file);
-                    match &exported {
-                        Ok(()) => info!(file = %file.display(), "exported"),
-                        Err(error) => warn!(file = %file.display(), %error, "not exported"),
-                    }
-                    if let Err(error) = answer(&self.path, &exported) {
-                        warn!(%error, "who asked for an export cannot be answered");
-                    }
-                    continue;
-                }
-            };
-            // Nobody listens any more when the broker stops.
-            let _ = self.done.send(done);
-            ring(&self.bell);
-        }
-        if let Err(error) = self.settled.close() {
-            warn!(%error, "the settled state was not closed in order");
-        }
-    }
-}
-
-fn ring(bell: &OwnedFd) {
-    // It fails only when the counter is full, and then it is rung.
-    let _: Result<usize, Errno> = write(bell, &1u64.to_ne_bytes());
-}
-
-/// Ends the process at once because what is settled is damaged, or its disk is: to go on would be to serve a part of it.
-fn unreadable(path: &Path, error: &std::io::Error) -> ! {
-    error!(
-        path = %path.display(),
-        %error,
-        "the settled state cannot be read and the broker ends; restore the store's folder from a backup or import an export"
-    );
-    std::process::exit(EXIT_FAILED)
-}
-
-/// Ends the process at once, without destructors: one of a database that has failed may wait for ever. What was
-/// acknowledged is in the journal.
-fn leave(error: &std::io::Error) -> ! {
-    error!(%error, "the store has failed and the broker ends; what was acknowledged is kept and will be there at the next start");
-    std::process::exit(EXIT_FAILED)
 }

@@ -1,0 +1,96 @@
+//! The thread that settles what the journal has, and reads it back.
+
+use crate::engine::Fetched;
+use crate::store::{Checkpoint, PageRead, Reading, Settled, SledSettled, answer, export_to};
+use crate::types::ShardId;
+use crossbeam_channel::{Receiver, Sender};
+use rustix::io::{Errno, write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tracing::{error, info, warn};
+
+/// The exit code when the store fails: EX_IOERR of sysexits.
+const EXIT_FAILED: i32 = 74;
+
+/// Something for the thread that owns the settled state.
+pub(super) enum Job {
+    Settle(Checkpoint),
+    /// Everything that is settled goes to this file.
+    Export(PathBuf),
+    Read(ShardId, PageRead),
+}
+
+/// What became of it.
+pub(super) enum Done {
+    /// What the settled state takes on disk; nothing when there was no room.
+    Settled(Option<u64>),
+    Read(ShardId, Fetched),
+}
+
+/// The thread that owns the settled state.
+pub(super) struct Settler {
+    pub(super) path: PathBuf,
+    pub(super) settled: SledSettled,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) done: Sender<Done>,
+    pub(super) bell: Arc<OwnedFd>,
+    pub(super) reading: Reading,
+}
+
+impl Settler {
+    pub(super) fn run(mut self) {
+        while let Ok(job) = self.jobs.recv() {
+            let done = match job {
+                Job::Settle(checkpoint) => match checkpoint.run(&mut self.settled) {
+                    Ok(()) => Done::Settled(Some(self.settled.bytes_on_disk().unwrap_or(0))),
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Done::Settled(None),
+                    Err(error) => leave(&error),
+                },
+                Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
+                    Ok(fetched) => Done::Read(to, fetched),
+                    Err(error) => unreadable(&self.path, &error),
+                },
+                Job::Export(file) => {
+                    let exported = export_to(&self.settled, &file);
+                    match &exported {
+                        Ok(()) => info!(file = %file.display(), "exported"),
+                        Err(error) => warn!(file = %file.display(), %error, "not exported"),
+                    }
+                    if let Err(error) = answer(&self.path, &exported) {
+                        warn!(%error, "who asked for an export cannot be answered");
+                    }
+                    continue;
+                }
+            };
+            // Nobody listens any more when the broker stops.
+            let _ = self.done.send(done);
+            ring(&self.bell);
+        }
+        if let Err(error) = self.settled.close() {
+            warn!(%error, "the settled state was not closed in order");
+        }
+    }
+}
+
+fn ring(bell: &OwnedFd) {
+    // It fails only when the counter is full, and then it is rung.
+    let _: Result<usize, Errno> = write(bell, &1u64.to_ne_bytes());
+}
+
+/// Ends the process at once because what is settled is damaged, or its disk is: to go on would be to serve a part of it.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> ! {
+    error!(
+        path = %path.display(),
+        %error,
+        "the settled state cannot be read and the broker ends; restore the store's folder from a backup or import an export"
+    );
+    std::process::exit(EXIT_FAILED)
+}
+
+/// Ends the process at once, without destructors: one of a database that has failed may wait for ever. What was
+/// acknowledged is in the journal.
+pub(super) fn leave(error: &std::io::Error) -> ! {
+    error!(%error, "the store has failed and the broker ends; what was acknowledged is kept and will be there at the next start");
+    std::process::exit(EXIT_FAILED)
+}
