@@ -2,16 +2,17 @@
 
 use super::{OpenFailure, Store};
 use crate::engine::{Restored, RestoredSession};
+use crate::session::Subscription;
 use crate::store::disk::Disk;
 use crate::store::layout::{
     LAYOUT, LAYOUT_KEY, STORE_ID_KEY, SessionRecord, number_key, retained_of, split_key, subscription_of,
 };
 use crate::store::record::BadRecord;
 use crate::store::settle::{damaged, merge, number};
-use crate::store::settled::{Change, Settled, Tree, after};
+use crate::store::settled::{Change, Entry, Settled, Tree, after};
 use crate::types::SessionId;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 /// Entries read at a time.
@@ -23,10 +24,13 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// When the settled state cannot be read.
     pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+        // Both trees are in the order of sessions: one pass through each.
+        let mut subscriptions =
+            Subscriptions { settled, from: Vec::new(), read: VecDeque::new(), ended: false };
         each(settled, Tree::Sessions, &[], |key, value| {
             let id = SessionId(split_key(key).map_err(damaged)?.0);
             let record = SessionRecord::decode(id, value).map_err(damaged)?;
-            self.restore_session(settled, id, Some(record), take)?;
+            self.restore_session(id, Some(record), subscriptions.of(id)?, take);
             Ok(true)
         })?;
         let mut fresh: Vec<_> =
@@ -34,7 +38,7 @@ impl<D: Disk> Store<D> {
         fresh.sort_unstable_by_key(|(id, _)| **id);
         for (&id, _) in fresh {
             if settled.get(Tree::Sessions, &number_key(id.0))?.is_none() {
-                self.restore_session(settled, id, None, take)?;
+                self.restore_session(id, None, BTreeMap::new(), take);
             }
         }
         each(settled, Tree::Retained, &[], |key, value| {
@@ -51,27 +55,17 @@ impl<D: Disk> Store<D> {
 
     fn restore_session(
         &self,
-        settled: &dyn Settled,
         id: SessionId,
         record: Option<SessionRecord>,
+        mut subscriptions: BTreeMap<Box<str>, Subscription>,
         take: &mut dyn FnMut(Restored),
-    ) -> io::Result<()> {
+    ) {
         let changes = self.active.sessions.get(&id);
         if changes.is_some_and(|changes| changes.ended) {
-            return Ok(());
+            return;
         }
         let fresh = || changes.and_then(|c| c.session.as_ref()).map(|s| SessionRecord::new((**s).clone()));
-        let Some(mut record) = record.or_else(fresh) else { return Ok(()) };
-        let mut subscriptions = BTreeMap::new();
-        each(settled, Tree::Subscriptions, &number_key(id.0), |key, value| {
-            let (owner, filter) = split_key(key).map_err(damaged)?;
-            if owner != id.0 {
-                return Ok(false);
-            }
-            let filter = std::str::from_utf8(filter).map_err(|_| damaged(BadRecord("a filter")))?;
-            subscriptions.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
-            Ok(true)
-        })?;
+        let Some(mut record) = record.or_else(fresh) else { return };
         if let Some(changes) = changes {
             merge(&mut record, changes);
             for (filter, value) in &changes.subscriptions {
@@ -85,7 +79,41 @@ impl<D: Disk> Store<D> {
         let (alive, subscriptions) = (self.active.now, subscriptions.into_iter().collect());
         let restored = RestoredSession { stored, alive, subscriptions, inbound, received, backlog };
         take(Restored::Session(Box::new(restored)));
-        Ok(())
+    }
+}
+
+/// The settled subscriptions, session by session.
+struct Subscriptions<'a> {
+    settled: &'a dyn Settled,
+    from: Vec<u8>,
+    /// What was read and not asked for yet.
+    read: VecDeque<Entry>,
+    ended: bool,
+}
+
+impl Subscriptions<'_> {
+    /// Those of a session. To be asked in the order of sessions.
+    fn of(&mut self, id: SessionId) -> io::Result<BTreeMap<Box<str>, Subscription>> {
+        let mut all = BTreeMap::new();
+        loop {
+            if self.read.is_empty() && !self.ended {
+                self.read = self.settled.scan(Tree::Subscriptions, &self.from, CHUNK)?.into();
+                match self.read.back() {
+                    Some((last, _)) => self.from = after(last),
+                    None => self.ended = true,
+                }
+            }
+            let Some((key, value)) = self.read.front() else { return Ok(all) };
+            let (owner, filter) = split_key(key).map_err(damaged)?;
+            if owner > id.0 {
+                return Ok(all);
+            }
+            if owner == id.0 {
+                let filter = std::str::from_utf8(filter).map_err(|_| damaged(BadRecord("a filter")))?;
+                all.insert(Box::<str>::from(filter), subscription_of(value).map_err(damaged)?);
+            }
+            self.read.pop_front();
+        }
     }
 }
 
