@@ -4,6 +4,10 @@
 
 mod listen;
 mod output;
+mod peer;
+pub mod settings;
 
 pub use listen::open;
 pub use output::{Output, Pool, Written};
+pub use peer::Peer;
+pub use settings::ListenerSettings;
