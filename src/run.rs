@@ -1,16 +1,16 @@
 //! From settings to a running broker, and from a signal to its end.
 
 use crate::Failure;
-use pantala::broker::{Broker, Settings, StartError};
-use pantala::config::{Config, CoreList, Durability, Listener, LogFormat, LogLevel, Store};
+use pantala::broker::{Broker, Listening, Settings, StartError};
+use pantala::config::{Config, CoreList, Durability, ListenUrl, Listener, LogFormat, LogLevel, Store};
 use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
+use pantala::transport::Address;
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,7 +27,7 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     let mut signals = signals().map_err(Failure::running)?;
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
-    announce(broker.addresses());
+    announce(broker.listening());
     if let Some(signal) = signals.forever().next() {
         info!(signal, "stopping");
     }
@@ -38,11 +38,17 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
 
 fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
     let mut listeners = Vec::new();
-    for Listener { url, redirect } in &config.listeners {
-        let addresses = url.addresses();
+    for Listener { url, settings } in &config.listeners {
+        let addresses = match url {
+            ListenUrl::Net { host, port, .. } => host.addresses(*port),
+            ListenUrl::Unix(path) => {
+                listeners.push((Address::Unix(path.clone()), settings.clone()));
+                continue;
+            }
+        };
         let addresses =
             addresses.map_err(|error| Failure::running(format_args!("cannot listen on {url}: {error}")))?;
-        listeners.extend(addresses.into_iter().map(|address| (address, redirect.clone())));
+        listeners.extend(addresses.into_iter().map(|address| (Address::Net(address), settings.clone())));
     }
     Ok(Settings {
         listeners,
@@ -128,10 +134,9 @@ fn start_logging(config: &Config) {
 }
 
 /// Tells people, and scripts that wait for it, that clients can connect.
-fn announce(addresses: &[SocketAddr]) {
-    let mut lines: Vec<String> =
-        addresses.iter().map(|address| format!("listening on tcp://{address}")).collect();
-    if addresses.iter().all(|address| address.ip().is_loopback()) {
+fn announce(listening: &[Listening]) {
+    let mut lines: Vec<String> = listening.iter().map(|url| format!("listening on {url}")).collect();
+    if listening.iter().all(Listening::is_local) {
         lines.push(
             "only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883".to_owned(),
         );

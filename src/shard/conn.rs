@@ -1,9 +1,8 @@
 //! One connection as its shard sees it: a socket, what was read and not understood yet, what waits to be sent.
 
-use crate::transport::{Output, Pool, Written};
+use crate::transport::{Output, Peer, Pool, Seat, Written};
 use crate::types::Now;
 use rustix::net::{Shutdown, shutdown};
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// What a connection is in.
@@ -24,9 +23,11 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) socket: OwnedFd,
-    pub(super) peer: SocketAddr,
-    /// Which listener accepted it, on whichever shard.
-    pub(super) listener: u16,
+    pub(super) peer: Peer,
+    /// The listener that it came through.
+    pub(super) seat: Seat,
+    /// Its user's name according to its certificate, which counts more than what its CONNECT says.
+    pub(super) user: Option<Box<str>>,
     pub(super) phase: Phase,
     /// The beginning of a packet that is not whole yet.
     pub(super) input: Vec<u8>,
@@ -47,6 +48,8 @@ pub(super) struct Flags {
     pub(super) writable: bool,
     /// The engine was refused a message: tell it when there is room.
     pub(super) refused: bool,
+    /// A load balancer's header comes first.
+    pub(super) header_due: bool,
     /// The peer has closed: read to the end, whatever a short read says.
     pub(super) hangup: bool,
     /// Not read until its responses are taken.
@@ -60,11 +63,12 @@ pub(super) struct Flags {
 }
 
 impl Conn {
-    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, listener: u16, deadline: Now) -> Self {
+    pub(super) fn new(socket: OwnedFd, peer: Peer, seat: Seat, deadline: Now) -> Self {
         Self {
             socket,
             peer,
-            listener,
+            seat,
+            user: None,
             phase: Phase::Hello(deadline),
             input: Vec::new(),
             need: 0,

@@ -1,11 +1,11 @@
 //! What a shard writes to the log: who came and what went wrong, each with the peer's address, and never so much that a
 //! flood of bad clients becomes a flood of lines. Nothing here runs per message.
 
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, Version};
 use crate::engine::{CloseReason, Note};
+use crate::transport::{BadHeader, Peer};
 use crate::types::{Now, ShardId, Span};
 use rustix::io::Errno;
-use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
 /// Lines per second about clients that did something wrong.
@@ -56,7 +56,7 @@ impl Journal {
         fits
     }
 
-    pub(super) fn note(&mut self, now: Now, peer: SocketAddr, note: Note<'_>) {
+    pub(super) fn note(&mut self, now: Now, peer: Peer, note: Note<'_>) {
         match note {
             Note::Connected { client_id, version, resumed } => {
                 debug!(%peer, client_id, ?version, resumed, shard = self.shard.0, "connected");
@@ -78,7 +78,7 @@ impl Journal {
     }
 
     /// A connection that never became a client's.
-    pub(super) fn no_client(&mut self, now: Now, peer: SocketAddr, why: NoClient) {
+    pub(super) fn no_client(&mut self, now: Now, peer: Peer, why: NoClient) {
         if self.admit(now) {
             warn!(%peer, "closed before CONNECT: {why}");
         }
@@ -94,6 +94,14 @@ pub(super) enum NoClient {
     NotConnect,
     #[error("more connections on this core than [limits] connections_max")]
     TooMany,
+    #[error("more connections on its listener than connections_max")]
+    Full,
+    #[error("its address is not in allow of its listener, or it is in deny")]
+    Denied,
+    #[error("its listener does not offer MQTT {name}", name = .0.name())]
+    Version(Version),
+    #[error(transparent)]
+    Header(BadHeader),
     #[error("too many other connections have not finished their CONNECT")]
     TooMuch,
     /// Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.

@@ -18,6 +18,7 @@ mod clock;
 mod conn;
 mod effects;
 mod flush;
+mod header;
 mod journal;
 pub mod machine;
 mod placement;

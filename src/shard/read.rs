@@ -70,6 +70,7 @@ impl Shard {
                 // What still comes is for later, when all is sent.
                 Phase::Closing(_) => false,
                 Phase::Lingering(_) => self.discard(key),
+                _ if conn.flags.header_due => self.read_header(key),
                 _ if conn.need >= DIRECT_FROM => self.read_direct(key),
                 _ => self.read_scratch(key),
             };
@@ -291,7 +292,7 @@ impl Shard {
     }
 
     /// The socket was closed or failed, and all that it received is read.
-    fn end(&mut self, key: ConnKey) {
+    pub(super) fn end(&mut self, key: ConnKey) {
         let Some(conn) = self.world.conns.get(key) else { return };
         debug!(peer = %conn.peer, shard = self.id.0, "connection ended");
         match conn.phase {
