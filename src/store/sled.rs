@@ -14,6 +14,7 @@
 //!   as the last flush, which is noted beside it with the position (`folder`).
 //! - What was written since sled was opened stays in memory whatever the size of its cache, and of what was read a good
 //!   deal: it is closed and opened again after [`SledOptions::reopen_bytes`].
+//! - Its files do not shrink by much: while it is closed, what it does not use of them is given back (`slack`).
 //!
 //! One flush is one checksummed record in sled's metadata, hence atomic over all trees, and the position is among them. It
 //! is noted in the folder afterwards: the note never claims more than what is lasting, and less only until the next one.
@@ -25,6 +26,7 @@ mod keeper;
 mod metadata;
 mod refusal;
 mod room;
+mod slack;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,7 @@ use self::database::{Database, Facts};
 use self::folder::{Folder, Last};
 use self::gathered::{Gathered, Size};
 use self::keeper::{Fault, Keeper};
+use self::metadata::Wrong;
 pub use self::refusal::OpenError;
 use self::refusal::Refusing;
 use self::room::Slots;
@@ -87,6 +90,8 @@ pub struct SledSettled {
     position: u64,
     /// Bytes of changes since sled was opened.
     changed_bytes: u64,
+    /// There may be something to give back to the file system.
+    slack: bool,
     closed: bool,
 }
 
@@ -119,7 +124,8 @@ impl SledSettled {
         let last = refusing.before(&folder)?;
         let keeper = Keeper::start("store-sled", Kept { lock: Some(lock), database: None })
             .map_err(|error| refusing.io(error))?;
-        let mut store = Self { folder, options, keeper, position: 0, changed_bytes: 0, closed: false };
+        let mut store =
+            Self { folder, options, keeper, position: 0, changed_bytes: 0, slack: true, closed: false };
         let accepted = store
             .open_database()
             .map_err(|fault| refusing.fault(fault))
@@ -144,6 +150,21 @@ impl SledSettled {
     /// When it cannot be, which costs nothing but a more careful opening.
     pub fn close(mut self) -> io::Result<()> {
         self.finish()
+    }
+
+    /// Gives back to the file system what is free in sled's files, unless it was and nothing has changed since. sled is closed
+    /// and opened again for it, which is not for every second.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] when less than the reserve is free, without which sled is not to be closed. After every
+    /// other one the store must not be used again.
+    pub fn give_back(&mut self) -> io::Result<()> {
+        if !self.slack {
+            return Ok(());
+        }
+        self.room(Size::default())?;
+        let given = self.folder.accept().and_then(|()| self.reopen());
+        given.inspect_err(|error| self.leave(error))
     }
 
     /// Whether every call is refused, because one has failed.
@@ -219,6 +240,7 @@ impl SledSettled {
         self.position = position;
         self.note_last()?;
         self.changed_bytes += changes.size.bytes;
+        self.slack = true;
         let leaves = self.ask(|database| Ok(database.leaves_read()))?;
         let read_bytes = Slots::of(&self.folder.slabs())?.in_memory(leaves);
         if self.changed_bytes.saturating_add(read_bytes) >= self.options.reopen_bytes {
@@ -227,17 +249,28 @@ impl SledSettled {
         Ok(())
     }
 
-    /// Has sled give back the memory that holds what was written.
+    /// Has sled give back the memory that holds what was written, and the disk what holds nothing. The store is accepted.
     fn reopen(&mut self) -> io::Result<()> {
         self.drop_database()?;
+        self.trim()?;
         metadata::keep_snapshot(&self.folder.metadata()).map_err(io::Error::other)?;
         let facts = self.open_database()?;
         if facts.position != self.position {
             let what = format!("opened again at {} instead of {}", facts.position, self.position);
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        self.changed_bytes = 0;
+        (self.changed_bytes, self.slack) = (0, false);
         self.folder.restrict()
+    }
+
+    /// Gives the file system what is free in the files of sled, which is closed.
+    fn trim(&self) -> io::Result<()> {
+        let folder = &self.folder;
+        let given = slack::give_back(&folder.database(), &folder.metadata(), &folder.slabs());
+        given.map_err(|wrong| match wrong {
+            Wrong::Io(error) => error,
+            wrong => io::Error::new(io::ErrorKind::InvalidData, wrong),
+        })
     }
 
     fn drop_database(&self) -> io::Result<()> {
@@ -256,6 +289,7 @@ impl SledSettled {
         self.room(Size::default()).inspect_err(|error| self.leave(error))?;
         self.folder.accept()?;
         self.drop_database()?;
+        self.trim()?;
         self.note_last()?;
         self.folder.note_closed()?;
         Ok(self.keeper.call(self.options.stall_limit, |kept| {

@@ -151,7 +151,12 @@ impl Refusing<'_> {
     }
 
     /// What has to be right once sled is open.
-    pub(super) fn after(&self, facts: Facts, last: Option<&Last>, made: io::Result<bool>) -> Result<(), OpenError> {
+    pub(super) fn after(
+        &self,
+        facts: Facts,
+        last: Option<&Last>,
+        made: io::Result<bool>,
+    ) -> Result<(), OpenError> {
         let folder = self.path.to_owned();
         let made = made.map_err(|error| self.io(error))?;
         match (facts.layout, last) {
