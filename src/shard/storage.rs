@@ -33,6 +33,8 @@ const BUDGET: usize = 65_536;
 const BEAT: Span = Span::from_secs(1);
 /// Every so many of them are noted in the journal.
 const NOTED: u64 = 10;
+/// While nothing is taken for want of space, so often what the settled state does not need is given back.
+const GIVEN_BACK: u64 = 5;
 /// What one message restores at most.
 const RESTORED_MAX: usize = 128;
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
@@ -247,7 +249,7 @@ impl Committer {
         port.drain(BUDGET, &mut |from, item| match item {
             Item::Persist(batch) => store.submit(from, *batch),
             Item::Fetch(fetch) => {
-                // The other thread ends after this one.
+                // As in `do_next`.
                 let _ = jobs.send(Job::Read(from, store.fetch(fetch)));
             }
             _ => {}
@@ -256,17 +258,23 @@ impl Committer {
 
     fn results(&mut self) {
         while let Ok(done) = self.results.try_recv() {
-            match done {
-                Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
-                Done::Settled(bytes) => {
-                    if let Err(error) = self.store.finish_checkpoint(bytes) {
-                        warn!(%error, "segments of the journal cannot be removed");
-                    }
-                    if bytes.is_none() {
-                        self.refuse(&Refusing::Unsettled);
-                    }
+            self.take(done);
+        }
+    }
+
+    /// Takes what the other thread has done.
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
+            Done::Settled(bytes) => {
+                if let Err(error) = self.store.finish_checkpoint(bytes) {
+                    warn!(%error, "segments of the journal cannot be removed");
+                }
+                if bytes.is_none() {
+                    self.refuse(&Refusing::Unsettled);
                 }
             }
+            Done::GivenBack(bytes) => self.store.settled_takes(bytes),
         }
     }
 
@@ -277,9 +285,7 @@ impl Committer {
             Err(refusing) => {
                 self.refuse(&refusing);
                 if !std::mem::replace(&mut self.stuck, true) {
-                    for shard in (0..self.shards).map(ShardId) {
-                        self.port.push(shard, Item::StoreStuck);
-                    }
+                    self.announce(|| Item::StoreStuck);
                 }
             }
         }
@@ -294,16 +300,24 @@ impl Committer {
 
     fn tell(&mut self, state: StoreState) {
         self.state = state;
+        self.announce(|| Item::StoreIs(state));
+    }
+
+    fn announce(&mut self, item: impl Fn() -> Item) {
         for shard in (0..self.shards).map(ShardId) {
-            self.port.push(shard, Item::StoreIs(state));
+            self.port.push(shard, item());
         }
     }
 
     fn checkpoint(&mut self) {
         if let Some(checkpoint) = self.store.begin_checkpoint() {
-            // The other thread ends after this one.
-            let _ = self.jobs.send(Job::Settle(checkpoint));
+            self.do_next(Job::Settle(checkpoint));
         }
+    }
+
+    fn do_next(&self, job: Job) {
+        // The other thread ends after this one.
+        let _ = self.jobs.send(job);
     }
 
     /// Has all that is kept by now written to the file that was asked for, once a checkpoint can begin.
@@ -313,8 +327,7 @@ impl Committer {
         }
         if let Some(file) = self.export.take() {
             self.checkpoint();
-            // The other thread ends after this one.
-            let _ = self.jobs.send(Job::Export(file));
+            self.do_next(Job::Export(file));
         }
     }
 
@@ -329,6 +342,9 @@ impl Committer {
         self.look_at_disk();
         self.export = self.export.take().or_else(|| take_request(&self.plan.path));
         if self.store.is_unsettled() || self.state == StoreState::Refusing {
+            if self.beats.is_multiple_of(GIVEN_BACK) {
+                self.do_next(Job::GiveBack);
+            }
             self.checkpoint();
         }
         if self.beats.is_multiple_of(NOTED) {
@@ -388,26 +404,18 @@ impl Committer {
     fn finish(&mut self) {
         self.hear();
         self.commit();
-        while self.store.is_settling() {
-            match self.results.recv() {
-                Ok(Done::Settled(bytes)) => drop(self.store.finish_checkpoint(bytes)),
-                Ok(Done::Read(..)) => {}
-                Err(_) => return,
-            }
-            if self.store.is_unsettled() {
-                break;
-            }
-        }
-        if let Some(checkpoint) = self.store.begin_checkpoint() {
-            let _ = self.jobs.send(Job::Settle(checkpoint));
-            while let Ok(done) = self.results.recv() {
-                if let Done::Settled(bytes) = done {
-                    let _ = self.store.finish_checkpoint(bytes);
-                    break;
-                }
-            }
-        }
+        self.await_checkpoint();
+        self.checkpoint();
+        self.await_checkpoint();
         self.store.close();
+    }
+
+    /// Waits until no checkpoint runs any more, or it turns out that there is no room for one.
+    fn await_checkpoint(&mut self) {
+        while self.store.is_settling() && !self.store.is_unsettled() {
+            let Ok(done) = self.results.recv() else { return };
+            self.take(done);
+        }
     }
 }
 

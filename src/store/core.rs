@@ -312,6 +312,11 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// The settled state takes so many bytes by now.
+    pub fn settled_takes(&mut self, bytes: u64) {
+        self.settled_bytes = bytes;
+    }
+
     /// Whether a checkpoint has begun and is not finished.
     pub fn is_settling(&self) -> bool {
         self.frozen.is_some()

@@ -151,6 +151,19 @@ fn a_disk_that_something_else_fills_refuses_until_there_is_room_again() {
 
 #[test]
 fn a_disk_that_the_store_fills_refuses_and_all_that_was_acknowledged_is_there() {
+    fill_and_drain(|_, _, _| {});
+}
+
+#[test]
+fn a_store_that_filled_its_disk_takes_messages_again_once_they_were_taken() {
+    fill_and_drain(|broker, sleeper, next| {
+        let mut publisher = broker.v5("publisher");
+        until("it takes messages again", || publish_sized(&mut publisher, "kept", 0, &numbered(next)) == 0);
+        assert_eq!(sleeper.packet()[12..16], next.to_be_bytes());
+    });
+}
+
+fn fill_and_drain(then: impl Fn(&Broker, &mut Raw, u32)) {
     for (shards, after) in [(1, 2), (2, 1)] {
         let Some(disk) = SmallDisk::mount() else { return };
         let broker = disk.run(shards);
@@ -174,5 +187,6 @@ fn a_disk_that_the_store_fills_refuses_and_all_that_was_acknowledged_is_there() 
             assert_eq!(packet[12..16], n.to_be_bytes(), "of {next}");
             sleeper.send(&[0x40, 2, packet[10], packet[11]]);
         }
+        then(&broker, &mut sleeper, next);
     }
 }
