@@ -120,7 +120,7 @@ impl Opened {
             state: StoreState::Ready,
             beat: Now(0),
             beats: 0,
-            bytes_seen: 0,
+            seen: (0, 0),
             stopping: false,
             stuck: false,
             export: None,
@@ -176,8 +176,8 @@ struct Committer {
     /// When the next beat is due, and how many there were.
     beat: Now,
     beats: u64,
-    /// What the store took on disk when the free space was last looked at.
-    bytes_seen: u64,
+    /// What [`Committer::takes`] was when the free space was last looked at.
+    seen: (usize, u64),
     stopping: bool,
     /// The last commit failed.
     stuck: bool,
@@ -224,7 +224,7 @@ impl Committer {
             self.hear();
             self.results();
             self.commit();
-            if self.store.bytes_on_disk() > self.bytes_seen {
+            if self.takes() != self.seen {
                 // Within a beat a fast disk could take the whole reserve, without which nothing can be settled.
                 self.look_at_disk();
             }
@@ -340,6 +340,10 @@ impl Committer {
         self.beat = now + BEAT;
         self.beats += 1;
         self.look_at_disk();
+        if self.stuck {
+            // Who has begun to wait since then is to know as well.
+            self.announce(|| Item::StoreStuck);
+        }
         self.export = self.export.take().or_else(|| take_request(&self.plan.path));
         if self.store.is_unsettled() || self.state == StoreState::Refusing {
             if self.beats.is_multiple_of(GIVEN_BACK) {
@@ -352,13 +356,19 @@ impl Committer {
         }
     }
 
+    /// The journal's segments, and what the store takes on disk: a segment that was made ahead is there before it counts.
+    fn takes(&self) -> (usize, u64) {
+        (self.store.segments(), self.store.bytes_on_disk())
+    }
+
     /// Takes nothing more when the free space is less than the reserve, and goes on when it is not any more.
     fn look_at_disk(&mut self) {
-        self.bytes_seen = self.store.bytes_on_disk();
+        self.seen = self.takes();
         let free =
             rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
-        let over = self.store.over_bound();
+        let filling = self.store.is_on_last_segment().then_some(Refusing::Filling);
+        let over = self.store.over_bound().or(filling);
         match self.state {
             StoreState::Ready if over.is_some() => over.iter().for_each(|over| self.refuse(over)),
             StoreState::Ready if low => {

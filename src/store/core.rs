@@ -74,6 +74,9 @@ pub enum Refusing {
     /// There is no room.
     #[error("the disk is full: {0}")]
     Full(JournalError),
+    /// There will be none when this segment is full.
+    #[error("the disk has no room for another segment of the journal")]
+    Filling,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Failed(JournalError),
@@ -260,9 +263,21 @@ impl<D: Disk> Store<D> {
         (max > 0 && bytes > max).then_some(Refusing::Bound { bytes, max })
     }
 
+    /// Whether the journal has come to the last segment that the disk has room for: what is asked for from now on may wait
+    /// for long. It tries once more before it says so.
+    pub fn is_on_last_segment(&mut self) -> bool {
+        self.journal.prepare();
+        self.journal.is_last_segment()
+    }
+
     /// What the journal and the settled state take on disk.
     pub fn bytes_on_disk(&self) -> u64 {
         self.journal.bytes_on_disk() + self.settled_bytes
+    }
+
+    /// How many segments the journal has.
+    pub fn segments(&self) -> usize {
+        self.journal.segments()
     }
 
     /// Whether so much has gathered that it is time for a checkpoint.

@@ -149,6 +149,52 @@ fn a_disk_that_something_else_fills_refuses_until_there_is_room_again() {
     }
 }
 
+/// What comes for a PUBLISH of this QoS or for PUBREL: whether it is what the standard has for it, or the broker's goodbye.
+fn is_taken(raw: &mut Raw, request: &[u8], answer: u8) -> bool {
+    raw.send(request);
+    let packet = raw.packet();
+    if packet[0] == 0xe0 {
+        assert_eq!(packet[2], 0x97, "{packet:02x?}");
+        return false;
+    }
+    assert_eq!(packet[0], answer, "{packet:02x?}");
+    let refused = packet.get(4).is_some_and(|reason| *reason >= 0x80);
+    assert!(!refused || packet[4] == 0x97, "{packet:02x?}");
+    !refused
+}
+
+#[test]
+fn a_disk_that_is_full_at_once_leaves_nobody_without_an_answer() {
+    for shards in [1, 2] {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let broker = disk.run(shards);
+        sleepers(&broker);
+        let (mut once, mut twice) = (broker.v5("once"), broker.v5("twice"));
+        let mut half = broker.kept_v5("half", false);
+        assert!(is_taken(&mut half, &publish_v5(4, "kept", Some(9), &[], b"half"), 0x50));
+        let ballast = disk.path().join("ballast");
+        // Nothing is left, all at once: not even what the next segment would need.
+        std::fs::write(&ballast, vec![1; disk.free()]).expect("there is room");
+        let (mut first, mut second) = (true, true);
+        until("both are refused", || {
+            first = first && is_taken(&mut once, &publish_v5(2, "kept", Some(1), &[], &numbered(1)), 0x40);
+            second = second
+                && is_taken(&mut twice, &publish_v5(4, "kept", Some(2), &[], &numbered(2)), 0x50)
+                && is_taken(&mut twice, &[0x62, 2, 0, 2], 0x70);
+            !first && !second
+        });
+        let released = is_taken(&mut half, &[0x62, 2, 0, 9], 0x70);
+        broker.serves();
+        std::fs::remove_file(&ballast).expect("it is there");
+        let mut publisher = broker.v5("publisher");
+        until("it takes messages again", || publish_sized(&mut publisher, "kept", 0, &numbered(3)) == 0);
+        if !released {
+            let mut half = broker.kept_v5("half", true);
+            assert!(is_taken(&mut half, &[0x62, 2, 0, 9], 0x70));
+        }
+    }
+}
+
 #[test]
 fn a_disk_that_the_store_fills_refuses_and_all_that_was_acknowledged_is_there() {
     fill_and_drain(|_, _, _| {});
