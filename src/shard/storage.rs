@@ -10,7 +10,7 @@ use super::{Clock, Item, Stop};
 use crate::engine::{Engine, Restored, StoreState};
 use crate::mesh::Port;
 use crate::store::{
-    NoStore, Options, Parts, Reading, RealDisk, Refusing, SledSettled, Store, open, take_request,
+    NoStore, Options, Parts, Reading, RealDisk, Refusing, SledSettled, Store, free_bytes, open, take_request,
 };
 use crate::types::{HashSeed, Now, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -364,9 +364,8 @@ impl Committer {
     /// Takes nothing more when the free space is less than the reserve, and goes on when it is not any more.
     fn look_at_disk(&mut self) {
         self.seen = self.takes();
-        let free =
-            rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
+        let free = free_bytes(&self.plan.path);
+        let low = free.as_ref().is_ok_and(|free| *free < self.plan.reserve_bytes);
         let filling = self.store.is_on_last_segment().then_some(Refusing::Filling);
         let over = self.store.over_bound().or(filling);
         match self.state {

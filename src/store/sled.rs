@@ -46,6 +46,7 @@ use self::metadata::Wrong;
 pub use self::refusal::OpenError;
 use self::refusal::Refusing;
 use self::room::Slots;
+use super::disk::free_bytes;
 use super::settled::{Change, Entry, Settled, Tree};
 
 /// The layout of the folder that this program reads and writes.
@@ -76,7 +77,7 @@ impl Default for SledOptions {
             reopen_bytes: 64 << 20,
             reserve_bytes: 64 << 20,
             stall_limit: Duration::from_secs(30),
-            free_bytes: room::free_bytes,
+            free_bytes,
         }
     }
 }

@@ -298,11 +298,6 @@ impl Disk for SimDisk {
         state.sweep();
         Ok(())
     }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        let state = self.state();
-        Ok(state.capacity.saturating_sub(state.used()))
-    }
 }
 
 impl SimFile {

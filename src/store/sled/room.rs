@@ -17,15 +17,6 @@ const LEAF_BYTES_MIN: u64 = 16 << 10;
 /// In which files' sizes on the disk are told, whatever its own blocks are.
 const STAT_BLOCK_BYTES: u64 = 512;
 
-/// What free space there is for this process on a folder's file system.
-///
-/// # Errors
-/// When the system does not say.
-pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
 /// What a file takes on the disk: less than its length when it has holes.
 pub(super) fn taken(file: &fs::Metadata) -> u64 {
     file.blocks().saturating_mul(STAT_BLOCK_BYTES)
