@@ -11,7 +11,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use self::restore::{each, identify};
+use self::restore::identify;
 use super::delta::Delta;
 use super::disk::Disk;
 use super::elision::Elision;
@@ -21,7 +21,7 @@ use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY, split_key};
 use super::read::PageRead;
 use super::record::BadRecord;
 use super::settle::{damaged, number, settle};
-use super::settled::{Settled, Tree};
+use super::settled::{Settled, Tree, each};
 use crate::engine::{Batch, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
 use std::io;
@@ -148,10 +148,10 @@ impl<D: Disk> Store<D> {
         let store_id = identify(settled, random)?;
         let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
         let mut known = seed.set();
-        each(settled, Tree::Sessions, &[], |key, _| {
+        each(settled, Tree::Sessions, |key, _| {
             let (id, _) = split_key(key).map_err(damaged)?;
             known.insert(SessionId(id));
-            Ok(true)
+            Ok(())
         })?;
         let mut active = Delta::new(seed);
         let mut recovery = recover(disk, journal, Position(settled.position()))?;
