@@ -11,19 +11,20 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use self::restore::identify;
+use self::restore::{identify, settled_sessions};
 use super::delta::Delta;
 use super::disk::Disk;
 use super::elision::Elision;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
-use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY, split_key};
+use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY};
 use super::read::PageRead;
 use super::record::BadRecord;
-use super::settle::{damaged, number, settle};
-use super::settled::{Settled, Tree, each};
+use super::settle::{number, settle};
+use super::settled::Settled;
 use crate::engine::{Batch, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
+use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
@@ -122,6 +123,9 @@ pub struct Store<D: Disk> {
     unsettled: bool,
     /// All sessions that there are.
     known: Set<SessionId>,
+    /// The settled ones as they were read when the store was opened, for [`Store::restore`]; none once that has them, or they
+    /// have changed.
+    read: Option<Vec<(SessionId, Bytes)>>,
     /// What is not committed.
     waiting: Vec<(ShardId, Batch)>,
     group: Group,
@@ -147,12 +151,9 @@ impl<D: Disk> Store<D> {
     ) -> Result<Self, OpenFailure> {
         let store_id = identify(settled, random)?;
         let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
+        let read = settled_sessions(settled)?;
         let mut known = seed.set();
-        each(settled, Tree::Sessions, |key, _| {
-            let (id, _) = split_key(key).map_err(damaged)?;
-            known.insert(SessionId(id));
-            Ok(())
-        })?;
+        known.extend(read.iter().map(|(id, _)| *id));
         let mut active = Delta::new(seed);
         let mut recovery = recover(disk, journal, Position(settled.position()))?;
         let mut since_checkpoint = 0;
@@ -175,6 +176,7 @@ impl<D: Disk> Store<D> {
             frozen: None,
             unsettled: false,
             known,
+            read: Some(read),
             waiting: Vec::new(),
             group: Group::default(),
             elision: Elision::new(seed),
@@ -320,7 +322,7 @@ impl<D: Disk> Store<D> {
             self.unsettled = true;
             return Ok(());
         };
-        self.settled_bytes = bytes;
+        (self.settled_bytes, self.read) = (bytes, None);
         match self.frozen.take() {
             Some(checkpoint) => self.journal.free_before(checkpoint.position),
             None => Ok(()),

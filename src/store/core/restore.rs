@@ -19,20 +19,22 @@ use std::io;
 const CHUNK: usize = 256;
 
 impl<D: Disk> Store<D> {
-    /// Hands over all that was kept, sessions first. To be called once, after opening.
+    /// Hands over all that was kept, sessions first. Meant to follow opening; later it reads the sessions again.
     ///
     /// # Errors
     /// When the settled state cannot be read.
-    pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+    pub fn restore(&mut self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+        let sessions = match self.read.take() {
+            Some(sessions) => sessions,
+            None => settled_sessions(settled)?,
+        };
         // Both trees are in the order of sessions: one pass through each.
         let mut subscriptions =
             Subscriptions { settled, from: Vec::new(), read: VecDeque::new(), ended: false };
-        each(settled, Tree::Sessions, |key, value| {
-            let id = SessionId(split_key(key).map_err(damaged)?.0);
-            let record = SessionRecord::decode(id, value).map_err(damaged)?;
+        for (id, value) in sessions {
+            let record = SessionRecord::decode(id, &value).map_err(damaged)?;
             self.restore_session(id, Some(record), subscriptions.of(id)?, take);
-            Ok(())
-        })?;
+        }
         let mut fresh: Vec<_> =
             self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
         fresh.sort_unstable_by_key(|(id, _)| **id);
@@ -115,6 +117,17 @@ impl Subscriptions<'_> {
             self.read.pop_front();
         }
     }
+}
+
+/// All settled sessions, as they are.
+pub(super) fn settled_sessions(settled: &dyn Settled) -> io::Result<Vec<(SessionId, Bytes)>> {
+    let mut sessions = Vec::new();
+    each(settled, Tree::Sessions, |key, value| {
+        let (id, _) = split_key(key).map_err(damaged)?;
+        sessions.push((SessionId(id), value.clone()));
+        Ok(())
+    })?;
+    Ok(sessions)
 }
 
 /// Which journal goes with the settled state; a new state gets a number of its own.
