@@ -4,6 +4,7 @@ use crate::mesh::Mesh;
 use crate::sasl::Users;
 use crate::shard::{Clock, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine};
 use crate::store::NoStore;
+use crate::transport::tls::TlsError;
 use crate::transport::{self, Address, Gate, ListenError, ListenerSettings};
 use crate::types::{Features, HashSeed, Limits, Now, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, bounded};
@@ -47,6 +48,9 @@ pub enum StartError {
     /// Something else has the address, or it is not one of this machine's.
     #[error("cannot listen on {0}: {1}")]
     Listen(Address, ListenError),
+    /// Its certificates cannot be used.
+    #[error("cannot listen on {0} with TLS: {1}")]
+    Tls(Address, TlsError),
     /// The machine lacks something.
     #[error(transparent)]
     Machine(#[from] Unsuitable),
@@ -228,10 +232,13 @@ fn listen(
     let mut listening = Vec::with_capacity(listeners.len());
     let mut by_shard: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(shards).collect();
     for (address, settings) in listeners {
-        let opened = transport::open(&address, &settings, shards);
+        let scheme = settings.scheme();
+        let gate = Gate::new(settings);
+        let gate = Arc::new(gate.map_err(|error| StartError::Tls(address.clone(), error))?);
+        let settings = gate.settings();
+        let opened = transport::open(&address, settings, shards);
         let (address, sockets) = opened.map_err(|error| StartError::Listen(address, error))?;
-        listening.push(Listening { address, scheme: settings.scheme() });
-        let gate = Arc::new(Gate::new(settings));
+        listening.push(Listening { address, scheme });
         for (shard, socket) in by_shard.iter_mut().zip(sockets) {
             shard.push(Listener::new(socket, Arc::clone(&gate)));
         }
