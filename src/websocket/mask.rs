@@ -12,7 +12,7 @@ impl Mask {
     /// The key after so many bytes.
     #[inline]
     fn after(self, count: usize) -> Self {
-        Self(self.0.rotate_right(8 * (count % 4) as u32))
+        Self(self.0.rotate_right(8 * u32::from(count.to_le_bytes()[0] % 4)))
     }
 
     /// The key for eight bytes.
