@@ -105,7 +105,7 @@ impl Decoder {
                 }
                 At::Control(opcode) => {
                     let count = self.take(rest.len());
-                    self.mask.apply(&mut rest[..count]);
+                    self.mask = self.mask.apply(&mut rest[..count]);
                     self.control.extend_from_slice(&rest[..count]);
                     if self.left == 0 { self.controlled(opcode, replies).map(|()| count) } else { Ok(count) }
                 }

@@ -215,5 +215,5 @@ pub fn masked(payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     out.extend_from_slice(Written::new(Opcode::Binary, len, Some(key)).bytes());
     let start = out.len();
     out.extend_from_slice(payload);
-    Mask(key).apply(&mut out[start..]);
+    Mask::new(key).apply(&mut out[start..]);
 }

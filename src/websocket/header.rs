@@ -99,7 +99,7 @@ impl Header {
         let (mask, len) = match sender {
             Sender::Server => (Mask::default(), at),
             Sender::Client => match bytes.get(at..at + 4) {
-                Some(key) => (Mask([key[0], key[1], key[2], key[3]]), at + 4),
+                Some(key) => (Mask::new([key[0], key[1], key[2], key[3]]), at + 4),
                 None => return Ok(None),
             },
         };

@@ -29,6 +29,8 @@ mod encoder;
 mod handshake;
 mod header;
 mod mask;
+#[cfg(test)]
+mod tests;
 
 pub use close::{CloseCode, Violation};
 pub use decoder::{Decoded, Decoder, End};
