@@ -5,6 +5,7 @@ use super::journal::NoClient;
 use super::{Handed, Item, Shard, Token};
 use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
 use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
+use crate::transport::tls::{Session, client_name};
 use crate::transport::{Channel, Gate, Peer, Seat};
 use crate::types::{ConnKey, Now, ShardId, Span, any_contains};
 use bytes::BytesMut;
@@ -33,6 +34,24 @@ pub(super) struct Handover {
     pub(super) channel: Option<Box<Channel>>,
     /// Everything read so far: CONNECT and what follows it.
     pub(super) input: Vec<u8>,
+}
+
+impl Handed {
+    /// A WebSocket whose upgrade somebody else has answered. `input` is what came behind the request, decrypted where
+    /// `tls` has decrypted it already.
+    pub fn upgraded(
+        (socket, peer, seat): (OwnedFd, Peer, Seat),
+        tls: Option<Session>,
+        mut input: Vec<u8>,
+        payload_bytes_max: u32,
+    ) -> Self {
+        let which = seat.gate().settings().username_from_cert;
+        let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner(), which));
+        let mut channel = Channel::upgraded(tls, payload_bytes_max);
+        let len = channel.resume(&mut input).len;
+        input.truncate(len);
+        Self(Handover { socket, peer, seat, user: name.map(Into::into), channel: Some(channel), input })
+    }
 }
 
 /// One shard's socket of a listener, and whether it rests.
