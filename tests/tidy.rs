@@ -81,7 +81,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("glommio", &["broker.rs", "shard/"]),
     ("crossbeam_channel", &["broker.rs", "mesh/", "shard/"]),
     ("sled", &["store/sled/"]),
-    ("rustls", &["transport/tls.rs"]),
+    ("rustls", &["transport/tls/"]),
     ("toml", &["config/"]),
 ];
 
