@@ -1,4 +1,4 @@
-use super::{Certificates, PATIENCE, Raw, Transport, first_line_with, pause, relay};
+use super::{Certificates, PATIENCE, Raw, Transport, lines_with, pause, relay};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use tempfile::TempDir;
 pub(crate) struct Broker {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// Where its last listener listens.
+    pub(crate) beside: SocketAddr,
     log: PathBuf,
     _folder: TempDir,
 }
@@ -55,6 +57,11 @@ impl Broker {
             broker.address = relay(broker.address, transport, &certificates);
         }
         broker
+    }
+
+    /// With so many shards, and beside the plain listener another one of this scheme: `broker.beside` is its address.
+    pub(crate) fn beside(scheme: &str, shards: u16, settings: &str, listener: &str) -> Self {
+        Self::run(shards, settings, &format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}"))
     }
 
     /// With so many shards.
@@ -102,14 +109,13 @@ impl Broker {
         let out = process.stdout.take().expect("is piped");
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // From here on it ends with the test, also when it never becomes ready.
-        let mut broker = Self { process, address: nowhere, log, _folder: folder };
+        let mut broker = Self { process, address: nowhere, beside: nowhere, log, _folder: folder };
         // A damaged store is told of by others as well.
-        let ready = first_line_with("listening on", out);
-        if ready.is_empty() {
+        let ready = lines_with("listening on", listener.matches("url = ").count(), out);
+        let (Some(first), Some(last)) = (ready.first(), ready.last()) else {
             return Err(Refused { status: broker.wait(), log: broker.log() });
-        }
-        let address = ready.trim().rsplit_once("://").and_then(|(_, address)| address.parse().ok());
-        broker.address = address.unwrap_or_else(|| panic!("no ready line but {ready:?}"));
+        };
+        (broker.address, broker.beside) = (address(first), address(last));
         Ok(broker)
     }
 
@@ -181,6 +187,12 @@ impl Broker {
         publisher.expect(&[0x40, 2, 0, 7]);
         subscriber.expect(&super::publish(2, "still/served", Some(1), b"yes"));
     }
+}
+
+/// Where a listener listens, from the line that says so.
+fn address(line: &str) -> SocketAddr {
+    let address = line.trim().split_once("://").and_then(|(_, address)| address.parse().ok());
+    address.unwrap_or_else(|| panic!("no ready line but {line:?}"))
 }
 
 impl Drop for Broker {
