@@ -127,7 +127,8 @@ impl Stored {
             return;
         }
         let rng = &mut self.dice.workload;
-        // A retained message's topic has one publisher, so that everybody knows which is the newest.
+        // A retained message's topic has one publisher and one QoS, so that everybody knows which is the newest: one of QoS 1
+        // that is sent again counts once more, and then comes behind a later one of QoS 2.
         let topic = match rng.below(10) {
             0..6 => (*rng.pick(&["t/0", "t/1", "t/2"])).to_owned(),
             6..8 => (*rng.pick(&["s/0", "s/1"])).to_owned(),
@@ -137,7 +138,8 @@ impl Stored {
         let empty = retain && rng.chance(1, 4);
         let len = if empty { 0 } else { *rng.pick(&[1, 20, 20, 200]) };
         let expiry_s = (!retain && self.clients[at].habits.version.is_v5() && rng.chance(1, 8)).then_some(5);
-        let draft = Draft { topic, qos: *rng.pick(&LEVELS), retain, len, expiry_s };
+        let qos = if retain { LEVELS[at % 2] } else { *rng.pick(&LEVELS) };
+        let draft = Draft { topic, qos, retain, len, expiry_s };
         let expiry = expiry_s.map(|secs| Span::from_secs(secs.into()));
         let client = &mut self.clients[at];
         let message =

@@ -4,7 +4,7 @@
 use super::keeper::{Committer, Keeper};
 use crate::dice::index;
 use crate::oracle::Verdict;
-use crate::shard::{Cause, Item, Placement, Shard};
+use crate::shard::{self, Cause, Item, Placement, Shard};
 use bytes::BytesMut;
 use pantala::engine::{Restored, Setup, StoreState};
 use pantala::types::{ConnKey, HashSeed, Limits, Now, Rng, ShardId};
@@ -155,6 +155,15 @@ impl Life {
             }
             self.flush(core);
         }
+    }
+
+    /// Whether all that clients sent was read, and those who are gone are known to be.
+    pub(super) fn is_heard(&self) -> bool {
+        let mut conns = self.shards.iter().flat_map(|shard| shard.sink.conns.iter());
+        conns.all(|(_, conn)| {
+            let wire = &self.wires[conn.socket];
+            conn.phase == shard::Phase::Closing || wire.up.is_empty() && !wire.hung_up
+        })
     }
 
     /// Whether all is said and done between the cores and the store.

@@ -113,8 +113,6 @@ pub(super) struct Client {
     pub(super) born: Now,
     /// A new will is known to the store.
     pub(super) will_is_sure: bool,
-    /// By packet id of what it published: how many groups had been kept when the broker read it.
-    pub(super) commits: BTreeMap<u16, u64>,
 }
 
 /// The bytes that tell a message.
@@ -156,7 +154,6 @@ impl Client {
             read: (Now(0), false),
             born: Now(0),
             will_is_sure: false,
-            commits: BTreeMap::new(),
         }
     }
 
@@ -264,7 +261,6 @@ impl Client {
     /// The connection is gone, and all that was not said on it.
     pub(super) fn hang_up(&mut self, ledger: &mut Ledger) {
         (self.wire, self.open, self.will, self.will_is_sure) = (None, false, None, false);
-        self.commits.clear();
         self.says.clear();
         self.input.clear();
         self.answers.clear();

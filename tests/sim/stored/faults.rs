@@ -61,7 +61,7 @@ impl Stored {
         if rng.chance(1, 300) {
             self.now = self.now + Span(TICK.0 * rng.below(400));
         }
-        if self.dice.faults.chance(self.faults.ends, 300) {
+        if self.dice.faults.chance(self.faults.ends, 500) {
             return match self.dice.faults.below(6) {
                 0 => self.stop(),
                 1..4 if self.keeper.may_cut() => self.crash(true),

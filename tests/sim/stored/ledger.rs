@@ -43,6 +43,8 @@ struct Message {
     expiry: Option<Span>,
     /// When the broker read it, first and last.
     taken: Option<(Now, Now)>,
+    /// The life of the broker that read it first, and how many groups had been kept then.
+    first: (u32, u64),
 }
 
 /// A subscription from SUBSCRIBE to UNSUBACK.
@@ -125,8 +127,8 @@ impl Ledger {
         if retain {
             self.kept.entry(topic.clone()).or_default().sent(index, empty);
         }
-        let (sent, acknowledged_at, taken) = (1, None, None);
-        self.messages.push(Message { topic, publisher, qos, sent, sent_at, acknowledged_at, expiry, taken });
+        let (sent, acknowledged_at, taken, first) = (1, None, None, (0, 0));
+        self.messages.push(Message { topic, publisher, qos, sent, sent_at, acknowledged_at, expiry, taken, first });
         if !empty {
             self.owe(index);
         }
@@ -161,8 +163,8 @@ impl Ledger {
     /// A client announces a will, which may be published from now on.
     pub(super) fn announces(&mut self, publisher: usize, topic: &str) -> MessageId {
         let (sent_at, topic, qos) = (self.tick(), topic.to_owned(), QoS::AtLeastOnce);
-        let (sent, acknowledged_at, expiry, taken) = (WILL, None, None, None);
-        self.messages.push(Message { topic, publisher, qos, sent, sent_at, acknowledged_at, expiry, taken });
+        let (sent, acknowledged_at, expiry, taken, first) = (WILL, None, None, None, (0, 0));
+        self.messages.push(Message { topic, publisher, qos, sent, sent_at, acknowledged_at, expiry, taken, first });
         self.messages.len() - 1
     }
 
@@ -180,9 +182,10 @@ impl Ledger {
         self.messages[index].sent += 1;
     }
 
-    /// The broker reads it.
-    pub(super) fn taken(&mut self, index: MessageId, now: Now) {
+    /// The broker reads it, and so many groups were kept by now.
+    pub(super) fn taken(&mut self, index: MessageId, now: Now, commits: u64) {
         if let Some(message) = self.messages.get_mut(index) {
+            message.first = message.taken.map_or((self.life, commits), |_| message.first);
             message.taken = Some((message.taken.map_or(now, |(first, _)| first), now));
         }
     }
@@ -200,11 +203,15 @@ impl Ledger {
         self.shared.retain(|shared| *shared != index);
     }
 
-    /// Who is owed a message that outlives the broker, and has not got it.
-    pub(super) fn owed(&self, index: MessageId) -> impl Iterator<Item = usize> {
-        let owed = move |account: &Account| account.lasts && account.owed.contains_key(&index);
-        let lasting = self.messages[index].expiry.is_none();
-        self.accounts.iter().enumerate().filter(move |(_, it)| lasting && owed(it)).map(|(who, _)| who)
+    /// Who is owed a message that outlives the broker, and has not got it; when there are only so many groups, of which none
+    /// can have it.
+    pub(super) fn unkept(&self, index: MessageId, commits: u64) -> Vec<usize> {
+        let message = &self.messages[index];
+        if message.expiry.is_some() || message.first != (self.life, commits) {
+            return Vec::new();
+        }
+        let owed = |account: &Account| account.lasts && account.owed.contains_key(&index);
+        self.accounts.iter().enumerate().filter(|(_, account)| owed(account)).map(|(who, _)| who).collect()
     }
 
     /// SUBSCRIBE is sent.

@@ -98,17 +98,17 @@ impl Stored {
         self.now = self.now + Span(TICK.0 * ticks);
         self.go_wrong()?;
         match self.dice.schedule.below(100) {
-            0..45 => {
+            0..40 => {
                 let core = index(&mut self.dice.schedule, self.life.shards.len());
                 self.turn(core, false)
             }
-            45..55 if self.faults.disk_works(self.step) => {
+            40..55 if self.faults.disk_works(self.step) => {
                 self.life.commit(self.now, &mut self.keeper, false, &mut self.dice.schedule);
                 self.tell_of_store();
                 Ok(())
             }
-            55..62 if self.faults.settling_works(self.step) => self.life.committer.settle(&mut self.keeper),
-            45..62 => Ok(()),
+            55..63 if self.faults.settling_works(self.step) => self.life.committer.settle(&mut self.keeper),
+            40..63 => Ok(()),
             _ => {
                 let at = index(&mut self.dice.schedule, self.clients.len());
                 self.listen(at, false)?;

@@ -71,7 +71,7 @@ impl Stored {
         let queued = |shard: &crate::shard::Shard| shard.engine.report().queued_messages;
         self.life.accepts()
             && self.life.is_quiet()
-            && self.life.wires.iter().all(|wire| wire.up.is_empty())
+            && self.life.is_heard()
             && self.clients.iter().all(is_done)
             && self.life.shards.iter().all(|shard| queued(shard) == 0)
             && self.life.committer.state == StoreState::Ready

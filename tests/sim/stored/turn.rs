@@ -101,13 +101,9 @@ impl Stored {
         let at = self.client_of(core, key);
         let version = self.clients[at].habits.version;
         if let Ok(Packet::Publish(publish)) = decode(frame, version)
-            && let Some(id) = publish.packet_id
+            && let Ok(message) = number(publish.payload)
         {
-            let client = &mut self.clients[at];
-            client.commits.insert(id.get(), self.keeper.commits);
-            if let Ok(message) = number(publish.payload) {
-                self.ledger.taken(message, self.now);
-            }
+            self.ledger.taken(message, self.now, self.keeper.commits);
         }
         self.call(core, &Cause::Packet { conn: key, frame, shared: None })
     }
@@ -158,15 +154,12 @@ impl Stored {
         let (Packet::PubAck(ack) | Packet::PubRec(ack)) = whole(frame, client.habits.version)? else {
             return Ok(());
         };
-        let message = client.published(ack.packet_id).filter(|_| !ack.reason.is_error());
-        let commits = client.commits.get(&ack.packet_id.get());
-        let (Some(message), Some(&commits)) = (message, commits) else { return Ok(()) };
-        if commits < self.keeper.commits {
+        let Some(message) = client.published(ack.packet_id).filter(|_| !ack.reason.is_error()) else {
             return Ok(());
-        }
+        };
         // Whose session may have expired needs nothing.
-        let owed = self.ledger.owed(message);
-        let mut owed = owed.filter(|who| {
+        let owed = self.ledger.unkept(message, self.keeper.commits);
+        let mut owed = owed.into_iter().filter(|who| {
             let client = self.clients.iter().find(|client| client.account == *who);
             client.is_some_and(|client| client.session(self.now).0)
         });
