@@ -24,8 +24,8 @@ mod world;
 use faults::Mutant;
 use oracle::Verdict;
 use shares::Shares;
-use stored::{Bug, Stored};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use stored::{Bug, Stored};
 use world::World;
 
 /// Seeds under plain `cargo test`.

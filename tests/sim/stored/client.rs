@@ -4,9 +4,9 @@ use super::ledger::{Arrival, Ledger, MessageId};
 use crate::oracle::{Verdict, ensure};
 use bytes::BytesMut;
 use pantala::codec::{
-    Ack, ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, Publish, ReasonCode, Split,
-    Subscribe, SubscribeFilters, SubscriptionOptions, Unsubscribe, UnsubscribeFilters, Version, Will, decode,
-    split,
+    Ack, ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, Publish, ReasonCode,
+    Split, Subscribe, SubscribeFilters, SubscriptionOptions, Unsubscribe, UnsubscribeFilters, Version, Will,
+    decode, split,
 };
 use pantala::types::{Now, PacketId, QoS, Span};
 use std::collections::{BTreeMap, VecDeque};
@@ -372,10 +372,11 @@ impl Client {
         self.input.extend_from_slice(bytes);
         let input = std::mem::take(&mut self.input);
         let mut at = 0;
-        while let Split::Whole { frame, len } =
-            split(&input[at..], u32::MAX).map_err(|error| format!("{} cannot read: {error}", self.habits.name))?
+        while let Split::Whole { frame, len } = split(&input[at..], u32::MAX)
+            .map_err(|error| format!("{} cannot read: {error}", self.habits.name))?
         {
-            let packet = decode(frame, self.habits.version).map_err(|error| format!("{frame:02x?}: {error}"))?;
+            let packet =
+                decode(frame, self.habits.version).map_err(|error| format!("{frame:02x?}: {error}"))?;
             self.packet(&packet, ledger).map_err(|wrong| format!("{}: {wrong}", self.habits.name))?;
             at += len;
         }
@@ -431,7 +432,8 @@ impl Client {
             self.born = if self.lasts() { now } else { self.born };
         }
         (self.known, self.doubt, self.open, self.gone) = (Known::Yes, false, true, None);
-        let again: Vec<_> = self.outgoing.iter().map(|known| (known.id, known.message, known.stage)).collect();
+        let again: Vec<_> =
+            self.outgoing.iter().map(|known| (known.id, known.message, known.stage)).collect();
         for (id, message, stage) in again {
             if stage == Stage::Released {
                 self.say_pubrel(id);

@@ -6,8 +6,8 @@ use super::client::number;
 use super::{CORES_MAX, Stored};
 use crate::dice::index;
 use crate::oracle::{Verdict, ensure};
-use pantala::engine::Restored;
 use crate::shard::Cause;
+use pantala::engine::Restored;
 use pantala::types::{Rng, Span, TICK};
 use std::collections::BTreeMap;
 

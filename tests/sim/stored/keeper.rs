@@ -1,8 +1,8 @@
 //! The store's two threads as one machine that a seed drives: the order of things is that of `src/shard/storage.rs`, and
 //! when each happens is chance.
 
-use super::bug::Bug;
 use super::broker::shard_id;
+use super::bug::Bug;
 use crate::oracle::Verdict;
 use crate::shard::{Item, Placement};
 use pantala::engine::{Engine, Fetched, Restored, RestoredSession, StoreState};
@@ -371,7 +371,9 @@ impl Committer {
                 keeper.unflushed = true;
                 Done::Settled(Some(keeper.settled.bytes_on_disk().map_err(failed)?))
             }
-            Job::Read(to, read) => Done::Read(to, read.run(&keeper.settled, &mut self.reading).map_err(failed)?),
+            Job::Read(to, read) => {
+                Done::Read(to, read.run(&keeper.settled, &mut self.reading).map_err(failed)?)
+            }
         };
         self.results.push_back(done);
         Ok(())

@@ -128,7 +128,17 @@ impl Ledger {
             self.kept.entry(topic.clone()).or_default().sent(index, empty);
         }
         let (sent, acknowledged_at, taken, first) = (1, None, None, (0, 0));
-        self.messages.push(Message { topic, publisher, qos, sent, sent_at, acknowledged_at, expiry, taken, first });
+        self.messages.push(Message {
+            topic,
+            publisher,
+            qos,
+            sent,
+            sent_at,
+            acknowledged_at,
+            expiry,
+            taken,
+            first,
+        });
         if !empty {
             self.owe(index);
         }
@@ -164,7 +174,17 @@ impl Ledger {
     pub(super) fn announces(&mut self, publisher: usize, topic: &str) -> MessageId {
         let (sent_at, topic, qos) = (self.tick(), topic.to_owned(), QoS::AtLeastOnce);
         let (sent, acknowledged_at, expiry, taken, first) = (WILL, None, None, None, (0, 0));
-        self.messages.push(Message { topic, publisher, qos, sent, sent_at, acknowledged_at, expiry, taken, first });
+        self.messages.push(Message {
+            topic,
+            publisher,
+            qos,
+            sent,
+            sent_at,
+            acknowledged_at,
+            expiry,
+            taken,
+            first,
+        });
         self.messages.len() - 1
     }
 
@@ -265,7 +285,9 @@ impl Ledger {
 
     /// A message is on its way to a subscriber.
     pub(super) fn offered(&self, index: MessageId, now: Now) -> Verdict {
-        let Some(message) = self.messages.get(index) else { return Err(format!("message {index} is nobody's")) };
+        let Some(message) = self.messages.get(index) else {
+            return Err(format!("message {index} is nobody's"));
+        };
         if let (Some(expiry), Some((_, taken))) = (message.expiry, message.taken) {
             ensure!(now < taken + expiry, "message {index} had expired [MQTT-3.3.2-5]: {message:?}");
         }
@@ -337,7 +359,10 @@ impl Ledger {
         got.exactly_once |= arrival.qos == QoS::ExactlyOnce;
         ensure!(!(again && got.exactly_once), "{who} got twice {arrival:?}: {got:?}");
         let shared = message.topic.starts_with('s');
-        ensure!(shared || got.plain <= message.sent, "{who} got too often without DUP {arrival:?}: {message:?}");
+        ensure!(
+            shared || got.plain <= message.sent,
+            "{who} got too often without DUP {arrival:?}: {message:?}"
+        );
         Ok(())
     }
 
@@ -348,7 +373,9 @@ impl Ledger {
             let owed = std::mem::take(&mut account.owed);
             lost.extend(owed.into_keys().map(|index| (format!("subscriber {who}"), index)));
         }
-        lost.extend(std::mem::take(&mut self.shared).into_iter().map(|index| ("the group".to_owned(), index)));
+        lost.extend(
+            std::mem::take(&mut self.shared).into_iter().map(|index| ("the group".to_owned(), index)),
+        );
         lost.retain(|(_, index)| {
             let message = &self.messages[*index];
             let expired = message.expiry.zip(message.taken);
@@ -369,7 +396,10 @@ impl Ledger {
         for (topic, kept) in &self.kept {
             let found = found.get(topic).copied();
             kept.allows(found).map_err(|expected| {
-                format!("retained on {topic:?}: {found:?} instead of {expected} ({:?})", kept.last_acknowledged())
+                format!(
+                    "retained on {topic:?}: {found:?} instead of {expected} ({:?})",
+                    kept.last_acknowledged()
+                )
             })?;
         }
         Ok(())

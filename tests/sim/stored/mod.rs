@@ -64,7 +64,8 @@ impl Stored {
             ..Limits::default()
         };
         let mut ledger = Ledger::default();
-        let clients = (0..2 + rng.below(6)).map(|number| Client::new(habits(number, rng), &mut ledger)).collect();
+        let clients =
+            (0..2 + rng.below(6)).map(|number| Client::new(habits(number, rng), &mut ledger)).collect();
         let faults = Faults::new(rng);
         let count = 1 + index(rng, CORES_MAX);
         let (life, _) = Life::start(&mut keeper, count, &limits, rng)?;
@@ -149,7 +150,10 @@ impl Stored {
     fn tell_of_store(&mut self) {
         if self.loud {
             let committer = &self.life.committer;
-            let told = format!("store: {:?}, stuck {}, {} groups", committer.state, committer.stuck, self.keeper.commits);
+            let told = format!(
+                "store: {:?}, stuck {}, {} groups",
+                committer.state, committer.stuck, self.keeper.commits
+            );
             self.say(|| told);
         }
     }

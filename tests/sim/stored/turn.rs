@@ -141,7 +141,8 @@ impl Stored {
         let Packet::Publish(publish) = whole(frame, version)? else {
             return Err(format!("{frame:02x?} is no PUBLISH"));
         };
-        if publish.payload.is_empty() {
+        // What a client began to get may come once more, however late.
+        if publish.payload.is_empty() || publish.dup {
             return Ok(());
         }
         self.ledger.offered(number(publish.payload)?, self.now)
