@@ -111,12 +111,14 @@ impl Life {
         }
     }
 
-    /// A turn of the thread that commits.
-    pub(super) fn commit(&mut self, now: Now, keeper: &mut Keeper, calm: bool, rng: &mut Rng) {
+    /// A turn of the thread that commits; returns what it hears.
+    pub(super) fn commit(&mut self, now: Now, keeper: &mut Keeper, calm: bool, rng: &mut Rng) -> Vec<String> {
         let heard = self.arriving(self.shards.len(), calm, rng);
+        let told = heard.iter().map(|(from, item)| format!("{from}: {item:?}")).collect();
         self.committer.inbox.extend(heard.into_iter().map(|(from, item)| (shard_id(from), item)));
         self.committer.turn(now, keeper, rng);
         self.flush_store();
+        told
     }
 
     /// What a core hears of that is for nobody's engine.

@@ -367,6 +367,16 @@ impl Client {
             && self.answers.is_empty()
     }
 
+    /// What it has begun.
+    pub(super) fn affairs(&self) -> String {
+        let Self { habits, open, known, outgoing, requests, held, answers, .. } = self;
+        let name = &habits.name;
+        format!(
+            "{name}: open {open}, {known:?}, {outgoing:?}, {requests:?}, holds {held:?}, answers {}",
+            answers.len()
+        )
+    }
+
     /// Handles bytes of the broker.
     pub(super) fn hear(&mut self, bytes: &[u8], ledger: &mut Ledger) -> Verdict {
         self.input.extend_from_slice(bytes);

@@ -109,7 +109,7 @@ impl Stored {
                 }
             }
             if self.faults.disk_works(self.step) {
-                self.life.commit(self.now, &mut self.keeper, true, &mut self.dice.schedule);
+                self.commit(true);
                 self.life.committer.settle(&mut self.keeper)?;
             }
             (0..self.clients.len()).try_for_each(|at| self.listen(at, true))?;

@@ -31,7 +31,8 @@ use pantala::types::{ConnKey, Limits, Now, QoS, Rng, Span, TICK};
 /// Cores of a broker at most.
 const CORES_MAX: usize = 4;
 /// What subscribers may ask for; each with a QoS of their own. The groups' members ask for QoS 1: a message of QoS 2 that
-/// was sent to one of them must not go to another. [MQTT-4.8.2-5]
+/// was sent to one of them must not go to another. [MQTT-4.8.2-5] And their sessions outlive the broker: what one has that
+/// does not is in no store.
 const FILTERS: [&str; 7] = ["t/#", "t/0", "t/+", "t/1", "r/#", "w/#", "$share/g/s/#"];
 const LEVELS: [QoS; 2] = [QoS::AtLeastOnce, QoS::ExactlyOnce];
 
@@ -104,8 +105,7 @@ impl Stored {
                 self.turn(core, false)
             }
             40..55 if self.faults.disk_works(self.step) => {
-                self.life.commit(self.now, &mut self.keeper, false, &mut self.dice.schedule);
-                self.tell_of_store();
+                self.commit(false);
                 Ok(())
             }
             55..63 if self.faults.settling_works(self.step) => self.life.committer.settle(&mut self.keeper),
@@ -147,15 +147,13 @@ impl Stored {
         }
     }
 
-    fn tell_of_store(&mut self) {
-        if self.loud {
-            let committer = &self.life.committer;
-            let told = format!(
-                "store: {:?}, stuck {}, {} groups",
-                committer.state, committer.stuck, self.keeper.commits
-            );
-            self.say(|| told);
-        }
+    /// A turn of the thread that commits.
+    fn commit(&mut self, all: bool) {
+        let heard = self.life.commit(self.now, &mut self.keeper, all, &mut self.dice.schedule);
+        heard.into_iter().for_each(|item| self.say(|| format!("store hears {item}")));
+        let (state, stuck) = (self.life.committer.state, self.life.committer.stuck);
+        let groups = self.keeper.commits;
+        self.say(|| format!("store: {state:?}, stuck {stuck}, {groups} groups"));
     }
 }
 
@@ -167,17 +165,19 @@ fn habits(number: u64, rng: &mut Rng) -> Habits {
         1 if version.is_v5() => Some(20),
         _ => None,
     };
+    let lasts = expiry_s != Some(0);
     let delay_s = if version.is_v5() { *rng.pick(&[0, 2, 10]) } else { 0 };
-    let wishes = FILTERS.map(|filter| {
+    let wishes = FILTERS.iter().filter(|filter| lasts || !filter.starts_with(GROUP)).map(|filter| {
         let shared = filter.starts_with(GROUP);
-        (filter, if shared { QoS::AtLeastOnce } else { *rng.pick(&LEVELS) })
+        (*filter, if shared { QoS::AtLeastOnce } else { *rng.pick(&LEVELS) })
     });
+    let wishes = wishes.collect();
     Habits {
         name: format!("c{number}"),
         version,
         expiry_s,
         window: *rng.pick(&[None, Some(1), Some(4)]),
-        will: (expiry_s != Some(0) && rng.chance(1, 3)).then(|| (format!("w/{number}"), delay_s)),
-        wishes: wishes.to_vec(),
+        will: (lasts && rng.chance(1, 3)).then(|| (format!("w/{number}"), delay_s)),
+        wishes,
     }
 }

@@ -35,7 +35,7 @@ impl Stored {
             for core in 0..self.life.shards.len() {
                 self.turn(core, true)?;
             }
-            self.life.commit(self.now, &mut self.keeper, true, &mut self.dice.schedule);
+            self.commit(true);
             while self.life.committer.has_jobs() {
                 self.life.committer.settle(&mut self.keeper)?;
             }
@@ -49,10 +49,12 @@ impl Stored {
                 return Ok(());
             }
         }
-        let busy: Vec<_> = self.clients.iter().filter(|client| !is_done(client)).collect();
-        let reports: Vec<_> = self.life.shards.iter().map(|shard| shard.engine.report()).collect();
-        let state = self.life.committer.state;
-        Err(format!("no rest: {busy:#?}, quiet {}, {state:?}, {reports:#?}", self.life.is_quiet()))
+        let busy: Vec<_> =
+            self.clients.iter().filter(|client| !is_done(client)).map(Client::affairs).collect();
+        let queued: Vec<_> =
+            self.life.shards.iter().map(|shard| shard.engine.report().queued_messages).collect();
+        let (quiet, state) = (self.life.is_quiet(), self.life.committer.state);
+        Err(format!("no rest: quiet {quiet}, {state:?}, queued {queued:?}\n{}", busy.join("\n")))
     }
 
     /// A client that has a session and no connection, whose will has had its time.

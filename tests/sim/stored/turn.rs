@@ -1,7 +1,7 @@
 //! A core's turn, in the order of `Shard::turn`, and what its engine says to clients.
 
 use super::Stored;
-use super::broker::cause;
+use super::broker::{Wire, cause};
 use super::client::number;
 use crate::dice::index;
 use crate::oracle::{Verdict, ensure};
@@ -72,7 +72,12 @@ impl Stored {
             let Some(bytes) = self.life.wires[wire].up.pop_front() else { break };
             self.packet(core, key, &bytes)?;
         }
-        let wire = &self.life.wires[wire];
+        let closing =
+            self.life.shards[core].sink.conns.get(key).is_none_or(|conn| conn.phase == Phase::Closing);
+        let wire = &mut self.life.wires[wire];
+        if closing {
+            wire.up.clear();
+        }
         if wire.hung_up && wire.up.is_empty() {
             return self.lose(core, key);
         }
@@ -116,10 +121,12 @@ impl Stored {
     fn connect(&mut self, core: usize, key: ConnKey, body: &[u8]) -> Verdict {
         let at = self.client_of(core, key);
         // What the client sent on an earlier connection counts before its CONNECT on this one.
-        let earlier: Vec<_> = self.life.shards[core].sink.conns.iter().map(|(key, _)| key).collect();
-        for other in earlier.into_iter().filter(|&other| other != key) {
-            if self.client_of(core, other) == at {
-                self.read(core, other, true)?;
+        let mut wires = self.life.wires.iter().enumerate();
+        let number = wires.position(|(_, wire)| (wire.core, wire.key) == (core, key)).unwrap_or_default();
+        for number in 0..number {
+            let Wire { client, key: earlier, .. } = self.life.wires[number];
+            if client == at {
+                self.read(core, earlier, true)?;
             }
         }
         let shard = &mut self.life.shards[core];
