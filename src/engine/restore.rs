@@ -42,7 +42,7 @@ impl Engine {
             self.durable.ask(PersistOp::End(stored.id));
             return;
         }
-        let since = stored.away.unwrap_or(alive);
+        let (since, was_connected) = (stored.away.unwrap_or(alive), stored.away.is_none());
         let mut session = Session::new(&stored.client_id, since, self.setup.seed);
         session.stored = Some(stored.id);
         session.expiry = stored.expiry;
@@ -61,6 +61,10 @@ impl Engine {
         self.by_client.insert(stored.client_id, key);
         for (filter, subscription) in subscriptions {
             self.restore_subscription(key, &filter, subscription, fx);
+        }
+        if was_connected {
+            // A later start must not take it to be away since that one: it would never expire, nor would its will be due.
+            self.store_session(key);
         }
         self.arm(now, key);
     }

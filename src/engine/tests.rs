@@ -18,10 +18,14 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
+    /// What the store is to keep.
+    kept: Vec<PersistOp>,
 }
 
 impl Effects for Recorder {
-    fn persist(&mut self, _: Batch) {}
+    fn persist(&mut self, batch: Batch) {
+        self.kept.extend(batch.ops);
+    }
 
     fn fetch(&mut self, _: Fetch) {}
 

@@ -111,6 +111,15 @@ fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog
 }
 
 #[test]
+fn a_session_that_lost_its_connection_with_the_broker_is_away_since_then_however_often_that_starts() {
+    let mut bench = with_restored("sub", 7, Vec::new(), Backlog::default());
+    bench.now = Now(5_000);
+    bench.engine.turn_end(bench.now, &mut bench.fx);
+    let [PersistOp::Session(stored)] = &bench.fx.kept[..] else { panic!("{:?}", bench.fx.kept) };
+    assert_eq!((stored.away, stored.unsent_from), (Some(Now(0)), Some(7)));
+}
+
+#[test]
 fn qos_2_that_a_client_may_hold_comes_again_after_a_restart_however_old_it_is() {
     let backlog = Backlog { from: 0, messages: 2, bytes: 200 };
     let mut bench = with_restored("sub", 2, Vec::new(), backlog);
