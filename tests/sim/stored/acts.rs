@@ -66,6 +66,7 @@ impl Stored {
         if let Some((_, last)) = &mut client.gone {
             *last = self.now;
         }
+        self.ledger.shuffled();
     }
 
     /// A client's CONNECT is read: whether it is too late for its will.

@@ -140,7 +140,7 @@ impl Stored {
         let ended = self.now;
         let pause = if self.dice.faults.chance(1, 3) { self.dice.faults.below(400) } else { 1 };
         self.now = self.now + Span(TICK.0 * pause);
-        self.ledger.life += 1;
+        self.ledger.begins_again();
         self.keeper.disk.heal();
         self.keeper.leave_free(None);
         self.faults.short_until = None;

@@ -98,8 +98,8 @@ pub(super) struct Ledger {
     messages: Vec<Message>,
     accounts: Vec<Account>,
     kept: BTreeMap<String, Kept>,
-    /// What nobody of the group has got.
-    shared: Vec<MessageId>,
+    /// What nobody of the group has got, and whether it may be on its way from one member to another.
+    shared: BTreeMap<MessageId, bool>,
     pub(super) arrivals: u64,
 }
 
@@ -166,7 +166,7 @@ impl Ledger {
             }
         }
         if shared {
-            self.shared.push(index);
+            self.shared.insert(index, false);
         }
     }
 
@@ -220,7 +220,7 @@ impl Ledger {
     /// The broker says that it does not take it: nobody is owed it.
     pub(super) fn refused(&mut self, index: MessageId) {
         self.accounts.iter_mut().for_each(|account| drop(account.owed.remove(&index)));
-        self.shared.retain(|shared| *shared != index);
+        self.shared.remove(&index);
     }
 
     /// Who is owed a message that outlives the broker, and has not got it; when there are only so many groups, of which none
@@ -252,6 +252,7 @@ impl Ledger {
         let Self { accounts, messages, .. } = self;
         let Account { stints, owed, .. } = &mut accounts[who];
         stints[stint].holds = false;
+        let shuffled = stints[stint].filter.starts_with(GROUP);
         owed.retain(|index, debt| {
             debt.stints.retain(|reason| *reason != stint);
             let most = debt.stints.iter().map(|reason| stints[*reason].qos).max();
@@ -262,6 +263,20 @@ impl Ledger {
         if !all.any(|stint| stint.holds && stint.filter.starts_with(GROUP)) {
             self.shared.clear();
         }
+        if shuffled {
+            self.shuffled();
+        }
+    }
+
+    /// A member comes or goes: what the group has not got may move from one to another.
+    pub(super) fn shuffled(&mut self) {
+        self.shared.values_mut().for_each(|moves| *moves = true);
+    }
+
+    /// The broker is gone, and is started again. What was on its way between two members may be lost.
+    pub(super) fn begins_again(&mut self) {
+        self.life += 1;
+        self.shared.retain(|_, moves| !*moves);
     }
 
     /// UNSUBACK came.
@@ -307,7 +322,7 @@ impl Ledger {
         self.check_reason(who, index)?;
         self.check_order(who, index)?;
         self.count(who, arrival)?;
-        self.shared.retain(|shared| *shared != index);
+        self.shared.remove(&index);
         if let Some(debt) = self.accounts[who].owed.remove(&index) {
             ensure!(arrival.qos >= debt.qos, "{who} was owed {:?} and got {arrival:?}", debt.qos);
         }
