@@ -389,7 +389,7 @@ impl Ledger {
             lost.extend(owed.into_keys().map(|index| (format!("subscriber {who}"), index)));
         }
         lost.extend(
-            std::mem::take(&mut self.shared).into_iter().map(|index| ("the group".to_owned(), index)),
+            std::mem::take(&mut self.shared).into_keys().map(|index| ("the group".to_owned(), index)),
         );
         lost.retain(|(_, index)| {
             let message = &self.messages[*index];
