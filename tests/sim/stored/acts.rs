@@ -55,7 +55,8 @@ impl Stored {
         }
         client.hang_up(&mut self.ledger);
         // It was gone before as well, if it was never told of a session.
-        let since = client.gone.map_or(self.now, |(first, _)| first);
+        let closed = client.closed.take().unwrap_or(self.now);
+        let since = client.gone.map_or(closed, |(first, _)| first);
         client.gone = Some((since, self.now));
     }
 
@@ -63,7 +64,9 @@ impl Stored {
     pub(super) fn left(&mut self, core: usize, key: ConnKey) {
         let Some(conn) = self.life.shards[core].sink.conns.get(key) else { return };
         let client = &mut self.clients[self.life.wires[conn.socket].client];
-        if let Some((_, last)) = &mut client.gone {
+        if client.wire == Some(conn.socket) {
+            client.closed = Some(self.now);
+        } else if let Some((_, last)) = &mut client.gone {
             *last = self.now;
         }
         self.ledger.shuffled();

@@ -88,6 +88,8 @@ pub(super) struct Client {
     /// It has not said that it is a new session, and must not be taken for the old one.
     doubt: bool,
     pub(super) known: Known,
+    /// When the broker closed its connection, of which it does not know yet.
+    pub(super) closed: Option<Now>,
     /// Since when it has no connection.
     pub(super) gone: Option<Gone>,
     input: Vec<u8>,
@@ -138,6 +140,7 @@ impl Client {
             open: false,
             doubt: false,
             known: Known::No,
+            closed: None,
             gone: None,
             input: Vec::new(),
             says: Vec::new(),
