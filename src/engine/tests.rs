@@ -20,6 +20,8 @@ struct Recorder {
     full: Vec<u32>,
     /// What the store is to keep.
     kept: Vec<PersistOp>,
+    /// Connections that are sent nothing.
+    corked: Vec<u32>,
 }
 
 impl Effects for Recorder {
@@ -29,7 +31,10 @@ impl Effects for Recorder {
 
     fn fetch(&mut self, _: Fetch) {}
 
-    fn cork(&mut self, _: ConnKey, _: bool) {}
+    fn cork(&mut self, conn: ConnKey, corked: bool) {
+        self.corked.retain(|slot| *slot != conn.slot);
+        self.corked.extend(corked.then_some(conn.slot));
+    }
 
     fn hold(&mut self, _: ConnKey, _: bool) {}
 

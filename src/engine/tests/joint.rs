@@ -90,6 +90,21 @@ fn qos_2_that_comes_again_waits_for_the_core_that_retains_it() {
     assert_eq!(bench.taken(2), [0x50, 2, 0, 9]);
 }
 
+#[test]
+fn nobody_is_told_of_a_session_before_it_is_on_disk_though_he_comes_twice() {
+    let mut bench = with_publisher();
+    bench.send(2, &connect("sub", false));
+    assert_eq!(bench.fx.corked, [2]);
+    bench.lost(2);
+    assert_eq!(bench.send(3, &connect("sub", false)), RESUMED);
+    assert_eq!(bench.fx.corked, [2, 3]);
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.fx.corked, []);
+    bench.lost(3);
+    bench.send(4, &connect("sub", false));
+    assert_eq!(bench.fx.corked, [], "it is there for good");
+}
+
 /// A broker that gives a session back.
 fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog: Backlog) -> Bench {
     let setup =
