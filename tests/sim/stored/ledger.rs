@@ -252,19 +252,16 @@ impl Ledger {
         let Self { accounts, messages, .. } = self;
         let Account { stints, owed, .. } = &mut accounts[who];
         stints[stint].holds = false;
-        let shuffled = stints[stint].filter.starts_with(GROUP);
+        let shuffled = stints[stint].until.is_none() && stints[stint].filter.starts_with(GROUP);
         owed.retain(|index, debt| {
             debt.stints.retain(|reason| *reason != stint);
             let most = debt.stints.iter().map(|reason| stints[*reason].qos).max();
             debt.qos = most.map_or(QoS::AtMostOnce, |most| most.min(messages[*index].qos));
             most.is_some()
         });
-        let mut all = self.accounts.iter().flat_map(|account| &account.stints);
-        if !all.any(|stint| stint.holds && stint.filter.starts_with(GROUP)) {
-            self.shared.clear();
-        }
         if shuffled {
-            self.shuffled();
+            // What it had in the store alone, the others do not get.
+            self.shared.clear();
         }
     }
 
