@@ -45,6 +45,8 @@ struct Message {
     taken: Option<(Now, Now)>,
     /// The life of the broker that read it first, and how many groups had been kept then.
     first: (u32, u64),
+    /// The broker did not take it once.
+    refused: bool,
 }
 
 /// A subscription from SUBSCRIBE to UNSUBACK.
@@ -127,7 +129,7 @@ impl Ledger {
         if retain {
             self.kept.entry(topic.clone()).or_default().sent(index, empty);
         }
-        let (sent, acknowledged_at, taken, first) = (1, None, None, (0, 0));
+        let (sent, acknowledged_at, taken, first, refused) = (1, None, None, (0, 0), false);
         self.messages.push(Message {
             topic,
             publisher,
@@ -138,6 +140,7 @@ impl Ledger {
             expiry,
             taken,
             first,
+            refused,
         });
         if !empty {
             self.owe(index);
@@ -173,7 +176,8 @@ impl Ledger {
     /// A client announces a will, which may be published from now on.
     pub(super) fn announces(&mut self, publisher: usize, topic: &str) -> MessageId {
         let (sent_at, topic, qos) = (self.tick(), topic.to_owned(), QoS::AtLeastOnce);
-        let (sent, acknowledged_at, expiry, taken, first) = (WILL, None, None, None, (0, 0));
+        let (sent, acknowledged_at, expiry, taken) = (WILL, None, None, None);
+        let (first, refused) = ((0, 0), false);
         self.messages.push(Message {
             topic,
             publisher,
@@ -184,6 +188,7 @@ impl Ledger {
             expiry,
             taken,
             first,
+            refused,
         });
         self.messages.len() - 1
     }
@@ -215,6 +220,11 @@ impl Ledger {
         if let Some(kept) = self.kept.get_mut(&self.messages[index].topic) {
             kept.acknowledged(index);
         }
+    }
+
+    /// The broker does not take it this time.
+    pub(super) fn turned_away(&mut self, index: MessageId) {
+        self.messages[index].refused = true;
     }
 
     /// The broker says that it does not take it: nobody is owed it.
@@ -352,8 +362,8 @@ impl Ledger {
         if account.got.contains_key(&index) {
             return Ok(());
         }
-        // What expired where it waited, and was sent again, comes behind what it was before.
-        let again = message.expiry.is_some() && message.sent > 1;
+        // What expired where it waited, or was not taken at first, and was sent again, comes behind what it was before.
+        let again = message.sent > 1 && (message.expiry.is_some() || message.refused);
         let newest = account.newest.get(&key).copied();
         let late = newest.filter(|newest| *newest > index && account.owed.contains_key(&index));
         ensure!(again || late.is_none(), "{who} got {index} after {newest:?} of the same topic: {message:?}");

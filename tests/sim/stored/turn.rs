@@ -162,9 +162,11 @@ impl Stored {
         let (Packet::PubAck(ack) | Packet::PubRec(ack)) = whole(frame, client.habits.version)? else {
             return Ok(());
         };
-        let Some(message) = client.published(ack.packet_id).filter(|_| !ack.reason.is_error()) else {
+        let Some(message) = client.published(ack.packet_id) else { return Ok(()) };
+        if ack.reason.is_error() {
+            self.ledger.turned_away(message);
             return Ok(());
-        };
+        }
         // Whose session may have expired needs nothing.
         let owed = self.ledger.unkept(message, self.keeper.commits);
         let mut owed = owed.into_iter().filter(|who| {
