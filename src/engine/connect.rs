@@ -346,8 +346,8 @@ impl Engine {
             return;
         }
         let waiter = Waiter::Will(key);
-        let mut missing = u8::from(self.durable.wait_for(asking, waiter));
-        missing += u8::from(self.durable.wait_for(Asking::By(retained), waiter));
+        let mut missing = u32::from(self.durable.wait_for(asking, waiter));
+        missing += u32::from(self.durable.wait_for(Asking::By(retained), waiter));
         if let Some((keeper, number)) = retained_by {
             self.retention.wait(keeper, number, waiter);
             missing += 1;
@@ -355,7 +355,9 @@ impl Engine {
         if missing > 0
             && let Some(session) = self.sessions.get_mut(key)
         {
-            session.published = Some((Box::new(will), missing));
+            // One that was published before, of an earlier connection, may be waited for still.
+            let before = session.published.as_ref().map_or(0, |(_, missing)| *missing);
+            session.published = Some((Box::new(will), before + missing));
         }
     }
 

@@ -136,7 +136,7 @@ pub struct Session {
     pub dropped: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.
-    pub published: Option<(Box<Will>, u8)>,
+    pub published: Option<(Box<Will>, u32)>,
     /// Something of it waits for the store.
     pub parked: bool,
     /// What the store gives back with lower numbers than this may have been sent before the broker started.
