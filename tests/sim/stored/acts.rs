@@ -50,7 +50,9 @@ impl Stored {
     pub(super) fn hang_up(&mut self, at: usize) {
         let client = &mut self.clients[at];
         if let Some(will) = client.will.filter(|_| client.will_is_sure) {
-            self.ledger.vanishes(will);
+            if client.closed.is_none() {
+                self.ledger.vanishes(will);
+            }
             client.pending = Some(will);
         }
         client.hang_up(&mut self.ledger);
@@ -66,14 +68,19 @@ impl Stored {
         let client = &mut self.clients[self.life.wires[conn.socket].client];
         if client.wire == Some(conn.socket) {
             client.closed = Some(self.now);
+            if let Some(will) = client.will.filter(|_| client.will_is_sure) {
+                self.ledger.vanishes(will);
+            }
         } else if let Some((_, last)) = &mut client.gone {
             *last = self.now;
         }
         self.ledger.shuffled();
     }
 
-    /// A client's CONNECT is read: whether it is too late for its will.
+    /// A client's CONNECT is read: whether it is too late for its will. One that was published and is not on disk yet may be
+    /// forgotten with the broker, for the store has the will of the new connection in its place.
     pub(super) fn back(&mut self, at: usize, calm: bool) {
+        let calm = calm && self.life.is_kept();
         let client = &mut self.clients[at];
         let Some(will) = client.pending.take() else { return };
         let (_, delay) = client.habits.will.as_ref().expect("it has one");

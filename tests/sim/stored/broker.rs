@@ -168,15 +168,18 @@ impl Life {
         })
     }
 
-    /// Whether all is said and done between the cores and the store.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Whether all that was to be kept is.
+    pub(super) fn is_kept(&self) -> bool {
+        let kept = |shard: &Shard| shard.engine.is_kept() && shard.sink.links.iter().all(Vec::is_empty);
         self.links.iter().flatten().all(VecDeque::is_empty)
             && self.committer.is_idle()
-            && self.shards.iter().all(|shard| {
-                shard.engine.is_kept()
-                    && shard.sink.links.iter().all(Vec::is_empty)
-                    && shard.sink.conns.iter().all(|(_, conn)| conn.output.is_empty() && !conn.refused)
-            })
+            && self.shards.iter().all(kept)
+    }
+
+    /// Whether all is said and done.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut conns = self.shards.iter().flat_map(|shard| shard.sink.conns.iter());
+        self.is_kept() && conns.all(|(_, conn)| conn.output.is_empty() && !conn.refused)
     }
 }
 

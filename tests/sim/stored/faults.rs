@@ -127,7 +127,7 @@ impl Stored {
                 self.listen(at, false)?;
             }
         }
-        let is_known = self.life.is_quiet();
+        let is_known = self.life.is_kept();
         for at in 0..self.clients.len() {
             if self.clients[at].wire.is_some() {
                 self.hang_up(at);

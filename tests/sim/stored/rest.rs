@@ -62,7 +62,7 @@ impl Stored {
         let client = &self.clients[at];
         let waits = match (client.pending, &client.habits.will, client.gone) {
             (Some(_), Some((_, delay)), Some((_, last))) => {
-                self.now <= last + Span::from_secs((*delay).into()) + Span(3 * TICK.0)
+                !self.life.is_kept() || self.now <= last + Span::from_secs((*delay).into()) + Span(3 * TICK.0)
             }
             _ => false,
         };
