@@ -4,6 +4,7 @@ use crate::mesh::Mesh;
 use crate::sasl::Users;
 use crate::shard::{Clock, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine};
 use crate::store::NoStore;
+use crate::transport::tls::{Acceptor, TlsError};
 use crate::transport::{self, Address, Gate, ListenError, ListenerSettings};
 use crate::types::{Features, HashSeed, Limits, Now, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, bounded};
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt;
 use std::sync::Arc;
+use tracing::{error, info};
 
 /// Batches that wait on one link at most; then the sender stops reading from its clients.
 const LINK_BATCHES: usize = 64;
@@ -47,6 +49,9 @@ pub enum StartError {
     /// Something else has the address, or it is not one of this machine's.
     #[error("cannot listen on {0}: {1}")]
     Listen(Address, ListenError),
+    /// Its certificates cannot be used.
+    #[error("cannot listen on {0} with TLS: {1}")]
+    Tls(Address, TlsError),
     /// The machine lacks something.
     #[error(transparent)]
     Machine(#[from] Unsuitable),
@@ -69,12 +74,11 @@ impl StartError {
 }
 
 /// An address that is listened on, with the port that port 0 became.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listening {
     /// Where.
     pub address: Address,
-    /// What is spoken on a port, as URLs name it.
-    scheme: &'static str,
+    gate: Arc<Gate>,
 }
 
 impl Listening {
@@ -90,7 +94,7 @@ impl Listening {
 impl fmt::Display for Listening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Net(address) => write!(f, "{}://{address}", self.scheme),
+            Address::Net(address) => write!(f, "{}://{address}", self.gate.settings().scheme()),
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -188,12 +192,26 @@ impl Broker {
         &self.listening
     }
 
+    /// Reads all certificates again, for connections from now on. Where something is wrong with them, the listener keeps
+    /// those that it has; the log says so.
+    pub fn reload(&self) {
+        for listening in &self.listening {
+            match listening.gate.tls().map(Acceptor::reload) {
+                Some(Ok(())) => info!(listener = %listening, "certificates were read again"),
+                Some(Err(error)) => {
+                    error!(listener = %listening, "certificates stay as they were: {error}");
+                }
+                None => {}
+            }
+        }
+    }
+
     /// Stops: no new connections, a goodbye to every client, and a few seconds for it to arrive.
     pub fn stop(self) {
         self.stop.raise();
         for shard in self.shards {
             if let Err(error) = shard.join() {
-                tracing::error!(%error, "a shard had failed");
+                error!(%error, "a shard had failed");
             }
         }
         self.store_stop.raise();
@@ -228,10 +246,11 @@ fn listen(
     let mut listening = Vec::with_capacity(listeners.len());
     let mut by_shard: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(shards).collect();
     for (address, settings) in listeners {
-        let opened = transport::open(&address, &settings, shards);
+        let gate = Gate::new(settings);
+        let gate = Arc::new(gate.map_err(|error| StartError::Tls(address.clone(), error))?);
+        let opened = transport::open(&address, gate.settings(), shards);
         let (address, sockets) = opened.map_err(|error| StartError::Listen(address, error))?;
-        listening.push(Listening { address, scheme: settings.scheme() });
-        let gate = Arc::new(Gate::new(settings));
+        listening.push(Listening { address, gate: Arc::clone(&gate) });
         for (shard, socket) in by_shard.iter_mut().zip(sockets) {
             shard.push(Listener::new(socket, Arc::clone(&gate)));
         }

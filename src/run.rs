@@ -7,7 +7,7 @@ use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
 use pantala::transport::Address;
 use rustix::fs::Mode;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Write};
@@ -28,8 +28,13 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
     announce(broker.listening());
-    if let Some(signal) = signals.forever().next() {
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            broker.reload();
+            continue;
+        }
         info!(signal, "stopping");
+        break;
     }
     broker.stop();
     info!("stopped");
@@ -104,7 +109,7 @@ fn failure(error: &StartError) -> Failure {
     if error.is_unsuitable() { Failure::unsuitable(error) } else { Failure::running(error) }
 }
 
-/// SIGTERM and SIGINT as an iterator; a second one ends the process at once, whatever it is doing then.
+/// SIGTERM, SIGINT and SIGHUP as an iterator; a second one of the first two ends the process at once, whatever it is doing then.
 fn signals() -> io::Result<Signals> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -112,7 +117,7 @@ fn signals() -> io::Result<Signals> {
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
         flag::register(signal, Arc::clone(&asked))?;
     }
-    Signals::new([SIGTERM, SIGINT])
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
 }
 
 fn start_logging(config: &Config) {

@@ -8,6 +8,7 @@ use crate::transport::settings::{
     Versions,
 };
 use crate::types::{BadNetwork, Network, Redirect, Span};
+use crate::websocket::Origin;
 use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 
@@ -174,14 +175,15 @@ fn sockets(section: &mut Section<'_, '_>, url: &ListenUrl, settings: &mut Listen
 fn web(section: &mut Section<'_, '_>, url: &ListenUrl, settings: &mut ListenerSettings) {
     let web = &mut settings.web;
     section.list("paths", "a list of paths, such as [\"/mqtt\"]; [] is any", |paths| {
-        web.paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        web.rules.paths = paths.iter().map(|path| (*path).to_owned()).collect();
         paths.iter().all(|path| path.starts_with('/') && !path.contains(['?', '#', ' '])).then_some(())
     });
     let origins =
         "a list of origins, such as [\"https://example.org\", \"https://*.example.org\"]; [] is any";
     section.list("origins", origins, |origins| {
-        web.origins = origins.iter().map(|origin| origin.to_ascii_lowercase()).collect();
-        web.origins.iter().all(|origin| is_origin(origin)).then_some(())
+        let origins: Result<Vec<Origin>, _> = origins.iter().map(|origin| origin.parse()).collect();
+        web.rules.origins = origins.ok()?;
+        Some(())
     });
     networks(section, "trusted_proxies", &mut web.trusted_proxies);
     let http = &mut settings.http;
@@ -200,14 +202,6 @@ fn web(section: &mut Section<'_, '_>, url: &ListenUrl, settings: &mut ListenerSe
     for key in wrong {
         section.mistake(key, only);
     }
-}
-
-/// A scheme, a host and perhaps a port, as browsers send it; or `null`, as they do for files.
-fn is_origin(text: &str) -> bool {
-    text == "null"
-        || text.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && !host.contains(['/', ' ', '?', '#'])
-        })
 }
 
 /// Keys of encrypted listeners.
@@ -315,8 +309,8 @@ impl Display for Listener {
             number(f, "tcp_user_timeout_ms", tcp.user_timeout.map_or(0, |span| span.0))?;
         }
         if *framing != Framing::Mqtt {
-            list(f, "paths", &web.paths)?;
-            list(f, "origins", &web.origins)?;
+            list(f, "paths", &web.rules.paths)?;
+            list(f, "origins", &web.rules.origins)?;
             list(f, "trusted_proxies", &web.trusted_proxies)?;
         }
         if *framing == Framing::Http {

@@ -5,7 +5,8 @@ use super::journal::NoClient;
 use super::{Handed, Item, Shard, Token};
 use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
 use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
-use crate::transport::{Gate, Peer, Seat};
+use crate::transport::tls::{Session, client_name};
+use crate::transport::{Channel, Gate, Peer, Seat};
 use crate::types::{ConnKey, Now, ShardId, Span, any_contains};
 use bytes::BytesMut;
 use rustix::event::epoll;
@@ -30,8 +31,26 @@ pub(super) struct Handover {
     pub(super) peer: Peer,
     pub(super) seat: Seat,
     pub(super) user: Option<Box<str>>,
+    pub(super) channel: Option<Box<Channel>>,
     /// Everything read so far: CONNECT and what follows it.
     pub(super) input: Vec<u8>,
+}
+
+impl Handed {
+    /// A WebSocket whose upgrade somebody else has answered. `input` is what came behind the request, decrypted where
+    /// `tls` has decrypted it already.
+    pub fn upgraded(
+        (socket, peer, seat): (OwnedFd, Peer, Seat),
+        tls: Option<Session>,
+        mut input: Vec<u8>,
+    ) -> Self {
+        let which = seat.gate().settings().username_from_cert;
+        let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner(), which));
+        let mut channel = Channel::upgraded(tls);
+        let len = channel.resume(&mut input).len;
+        input.truncate(len);
+        Self(Handover { socket, peer, seat, user: name.map(Into::into), channel: Some(channel), input })
+    }
 }
 
 /// One shard's socket of a listener, and whether it rests.
@@ -42,12 +61,21 @@ pub struct Listener {
     gate: Arc<Gate>,
     /// Out of descriptors or memory: not asked again before this.
     resting: Option<Now>,
+    /// As many TLS handshakes go on as may: not asked again before one is done.
+    paused: bool,
 }
 
 impl Listener {
     /// A socket that listens for those who come through a gate.
     pub fn new(socket: OwnedFd, gate: Arc<Gate>) -> Self {
-        Self { socket, gate, resting: None }
+        Self { socket, gate, resting: None, paused: false }
+    }
+}
+
+impl Listener {
+    /// Whether so many TLS handshakes are all that it may have.
+    fn is_busy(&self, handshaking: u32) -> bool {
+        self.gate.settings().tls.as_ref().is_some_and(|tls| handshaking >= tls.handshakes_max)
     }
 }
 
@@ -56,6 +84,9 @@ impl Shard {
     pub(super) fn accept(&mut self, index: usize) {
         for _ in 0..PER_TURN {
             let Some(listener) = self.listeners.get_mut(index) else { return };
+            if listener.is_busy(self.world.handshaking) {
+                return self.pause(index);
+            }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, address)) => {
@@ -91,14 +122,35 @@ impl Shard {
             error!(%cause, shard = self.id.0, "cannot accept connections, will go on trying; raise the limit of open files (ulimit -n, LimitNOFILE=) if that is the cause");
         }
         listener.resting = Some(until);
-        // A listener that nobody accepts from would keep the epoll set awake.
-        let _ = epoll::modify(
-            &self.epoll,
-            &listener.socket,
-            Token::Listener(index).data(),
-            epoll::EventFlags::empty(),
-        );
+        self.watch(index, epoll::EventFlags::empty());
         self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
+    }
+
+    /// Leaves a listener alone, whose connections wait in the kernel.
+    fn pause(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get_mut(index) else { return };
+        listener.paused = true;
+        self.watch(index, epoll::EventFlags::empty());
+    }
+
+    /// Says what of a listener wakes the shard. One that nobody accepts from would keep it awake.
+    fn watch(&self, index: usize, events: epoll::EventFlags) {
+        if let Some(listener) = self.listeners.get(index) {
+            let _ = epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
+        }
+    }
+
+    /// Goes on accepting where TLS handshakes were in the way.
+    pub(super) fn go_on_accepting(&mut self) {
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if listener.paused && !listener.is_busy(self.world.handshaking) {
+                listener.paused = false;
+                if listener.resting.is_none() {
+                    self.watch(index, epoll::EventFlags::IN);
+                }
+            }
+        }
     }
 
     /// Tries the listeners again whose rest is over.
@@ -114,9 +166,7 @@ impl Shard {
                     self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
                 }
                 Some(_) => {
-                    let events = epoll::EventFlags::IN;
-                    let _ =
-                        epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
+                    self.watch(index, epoll::EventFlags::IN);
                     self.accept(index);
                     let Some(listener) = self.listeners.get_mut(index) else { return };
                     // Otherwise accepting failed again, and set a new rest without a new line in the log.
@@ -139,6 +189,7 @@ impl Shard {
             _ if self.world.conns.len() >= self.connections_max => NoClient::TooMany,
             Some(seat) => {
                 if let Some(key) = self.adopt(socket, peer, seat)
+                    && self.wrap(key, gate)
                     && let Some(conn) = self.world.conns.get_mut(key)
                 {
                     conn.flags.header_due = by_proxy;
@@ -171,13 +222,19 @@ impl Shard {
 
     /// Takes over a connection that another shard accepted.
     pub(super) fn take_over(&mut self, handover: Handover) {
-        let Handover { socket, peer, seat, user, input } = handover;
+        let Handover { socket, peer, seat, user, channel, input } = handover;
         if self.stopping() {
             return;
         }
         if let Some(key) = self.adopt(socket, peer, seat) {
             if let Some(conn) = self.world.conns.get_mut(key) {
-                conn.user = user;
+                // Its layers may have something to say or to hand on that no event of the socket will announce.
+                let more = channel.is_some();
+                (conn.user, conn.channel, conn.flags.ready) = (user, channel, more);
+                if more {
+                    self.ready.push_back(key);
+                    self.world.mark(key);
+                }
             }
             self.input(key, &input);
         }
@@ -270,8 +327,8 @@ impl Shard {
     fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {
         if let Some(conn) = self.world.conns.remove(key) {
             let _ = epoll::delete(&self.epoll, &conn.socket);
-            let Conn { socket, peer, seat, user, .. } = conn;
-            let handover = Handover { socket, peer, seat, user, input: bytes.to_vec() };
+            let Conn { socket, peer, seat, user, channel, .. } = conn;
+            let handover = Handover { socket, peer, seat, user, channel, input: bytes.to_vec() };
             self.world.port.push(owner, Item::Connection(Box::new(Handed(handover))));
         }
     }

@@ -3,7 +3,8 @@
 
 use crate::codec::{DecodeError, Version};
 use crate::engine::{CloseReason, Note};
-use crate::transport::{BadHeader, Peer};
+use crate::transport::tls::TlsError;
+use crate::transport::{BadHeader, Ending, Peer};
 use crate::types::{Now, ShardId, Span};
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
@@ -77,6 +78,13 @@ impl Journal {
         }
     }
 
+    /// A client's connection that broke a rule below MQTT.
+    pub(super) fn broken(&mut self, now: Now, peer: Peer, why: &Ending) {
+        if self.admit(now) {
+            warn!(%peer, "connection ended: {why}");
+        }
+    }
+
     /// A connection that never became a client's.
     pub(super) fn no_client(&mut self, now: Now, peer: Peer, why: NoClient) {
         if self.admit(now) {
@@ -86,7 +94,7 @@ impl Journal {
 }
 
 /// Why a connection never became a client's.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NoClient {
     #[error("no whole CONNECT within [limits] connect_timeout_ms")]
     Timeout,
@@ -102,6 +110,12 @@ pub(super) enum NoClient {
     Version(Version),
     #[error(transparent)]
     Header(BadHeader),
+    #[error("{0}")]
+    Layer(Ending),
+    #[error("TLS handshake: {0}")]
+    Tls(TlsError),
+    #[error("TLS handshake not done within handshake_timeout_ms of its listener")]
+    HandshakeTimeout,
     #[error("too many other connections have not finished their CONNECT")]
     TooMuch,
     /// Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.

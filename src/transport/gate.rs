@@ -1,6 +1,7 @@
 //! What all cores share of a listener: its settings, and how many connections came through it.
 
 use super::settings::ListenerSettings;
+use super::tls::{Acceptor, Session, TlsError};
 use crate::types::any_contains;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,13 +11,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Debug, Default)]
 pub struct Gate {
     settings: ListenerSettings,
+    tls: Option<Acceptor>,
     inside: AtomicU32,
 }
 
 impl Gate {
-    /// A gate through which nobody has come yet.
-    pub fn new(settings: ListenerSettings) -> Self {
-        Self { settings, inside: AtomicU32::new(0) }
+    /// A gate through which nobody has come yet. Reads the listener's certificates.
+    ///
+    /// # Errors
+    /// What is wrong with those.
+    pub fn new(settings: ListenerSettings) -> Result<Self, TlsError> {
+        let tls = settings.tls.as_ref().map(Acceptor::load).transpose()?;
+        Ok(Self { settings, tls, inside: AtomicU32::new(0) })
+    }
+
+    /// What encrypts its streams, if something does.
+    pub fn tls(&self) -> Option<&Acceptor> {
+        self.tls.as_ref()
+    }
+
+    /// The TLS session of a new connection; `None` on a listener without.
+    pub fn session(&self) -> Option<Result<Session, TlsError>> {
+        self.tls.as_ref().map(Acceptor::accept)
     }
 
     /// What the listener was told.
@@ -65,7 +81,7 @@ mod tests {
     use crate::types::Network;
 
     fn gate(settings: ListenerSettings) -> Arc<Gate> {
-        Arc::new(Gate::new(settings))
+        Arc::new(Gate::new(settings).expect("no certificates are to be read"))
     }
 
     #[test]

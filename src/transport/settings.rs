@@ -2,6 +2,7 @@
 
 use crate::codec::Version;
 use crate::types::{Network, Redirect, Span};
+use crate::websocket::Rules;
 use std::path::PathBuf;
 
 /// What stands between a listener's sockets and MQTT.
@@ -191,21 +192,12 @@ pub enum CertificateName {
 }
 
 /// What a WebSocket upgrade has to look like, and whom it is believed to come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebSettings {
-    /// Paths that upgrade; any when empty.
-    pub paths: Vec<String>,
-    /// Origins of pages that may connect, `https://*.example.org` for all hosts below; any when empty. Clients that are
-    /// not browsers send none and are not asked for one.
-    pub origins: Vec<String>,
+    /// Paths that upgrade, and origins of pages that may connect.
+    pub rules: Rules,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-}
-
-impl Default for WebSettings {
-    fn default() -> Self {
-        Self { paths: vec!["/".to_owned(), "/mqtt".to_owned()], origins: vec![], trusted_proxies: vec![] }
-    }
 }
 
 /// What is served to browsers.
