@@ -43,11 +43,10 @@ impl Handed {
         (socket, peer, seat): (OwnedFd, Peer, Seat),
         tls: Option<Session>,
         mut input: Vec<u8>,
-        payload_bytes_max: u32,
     ) -> Self {
         let which = seat.gate().settings().username_from_cert;
         let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner(), which));
-        let mut channel = Channel::upgraded(tls, payload_bytes_max);
+        let mut channel = Channel::upgraded(tls);
         let len = channel.resume(&mut input).len;
         input.truncate(len);
         Self(Handover { socket, peer, seat, user: name.map(Into::into), channel: Some(channel), input })

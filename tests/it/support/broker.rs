@@ -1,4 +1,4 @@
-use super::{PATIENCE, Raw, lines_with, pause};
+use super::{Certificates, PATIENCE, Raw, Transport, lines_with, pause, relay};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -45,6 +45,25 @@ impl Broker {
         Self::run(shards, settings, &format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}"))
     }
 
+    /// With so many shards and these settings, for clients that know only TCP and reach it through a transport.
+    pub(crate) fn through(transport: Transport, shards: u16, settings: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let certificates = Certificates::new(folder.path());
+        let listener = if transport.is_encrypted() { certificates.listener() } else { String::new() };
+        let broker = Self::launch(
+            folder,
+            &[OsStr::new("--no-store")],
+            (shards, settings),
+            (transport.scheme(), &listener),
+        );
+        let mut broker =
+            broker.unwrap_or_else(|refused| panic!("{}; its log:\n{}", refused.status, refused.log));
+        if transport != Transport::Tcp {
+            broker.address = relay(broker.address, transport, &certificates);
+        }
+        broker
+    }
+
     /// With so many shards.
     pub(crate) fn sharded(shards: u16, settings: &str) -> Self {
         Self::run(shards, settings, "")
@@ -58,18 +77,24 @@ impl Broker {
 
     /// The same, or how it ended instead of becoming ready.
     pub(crate) fn try_over(store: &Path, shards: u16, settings: &str) -> Result<Self, Refused> {
-        Self::launch(&[OsStr::new("--data"), store.as_os_str()], shards, settings, "")
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::launch(folder, &[OsStr::new("--data"), store.as_os_str()], (shards, settings), ("tcp", ""))
     }
 
     fn run(shards: u16, settings: &str, listener: &str) -> Self {
-        let broker = Self::launch(&[OsStr::new("--no-store")], shards, settings, listener);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let broker = Self::launch(folder, &[OsStr::new("--no-store")], (shards, settings), ("tcp", listener));
         broker.unwrap_or_else(|refused| panic!("{}; its log:\n{}", refused.status, refused.log))
     }
 
-    fn launch(store: &[&OsStr], shards: u16, settings: &str, listener: &str) -> Result<Self, Refused> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+    fn launch(
+        folder: TempDir,
+        store: &[&OsStr],
+        (shards, settings): (u16, &str),
+        (scheme, listener): (&str, &str),
+    ) -> Result<Self, Refused> {
         let (config, log) = (folder.path().join("pantala.toml"), folder.path().join("log"));
-        let listener = format!("[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n{listener}\n");
+        let listener = format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}\n");
         std::fs::write(&config, format!("{settings}\n{listener}")).expect("a settings file");
         let mut process = Command::new(env!("CARGO_BIN_EXE_pantala"))
             .arg("--config")

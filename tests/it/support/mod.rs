@@ -2,8 +2,10 @@
 
 mod broker;
 mod bytes;
+mod certificates;
 mod programs;
 mod raw;
+mod relay;
 mod scram;
 mod v5;
 mod web;
@@ -13,8 +15,10 @@ pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, publish_v5, suback, subscribe,
     subscribe_many, text, varint,
 };
+pub(crate) use certificates::Certificates;
 pub(crate) use programs::{Beside, Compiled, node, python};
 pub(crate) use raw::Raw;
+pub(crate) use relay::{Transport, relay};
 pub(crate) use scram::{Scram, user};
 pub(crate) use v5::{Answer, LIVE_ONLY, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
 pub(crate) use web::{ACCEPTED, REQUEST, Web, frame};
