@@ -226,10 +226,13 @@ impl Engine {
     ) -> Step {
         let Self { sessions, frames, counters, setup, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return Step::Dropped };
+        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let delivery = &queued.message.delivery;
         let waited_too_long = delivery.expiry.is_none()
             && setup.limits.queued_expiry.is_some_and(|longest| delivery.received + longest <= now);
-        if delivery.expired(now) || waited_too_long {
+        // A client that got it before the broker started keeps its packet id until PUBREL comes. [MQTT-4.4.0-1]
+        let may_be_held = again && queued.qos == QoS::ExactlyOnce;
+        if !may_be_held && (delivery.expired(now) || waited_too_long) {
             counters.dropped.expired += 1;
             session.dropped += 1;
             return Step::Dropped;
@@ -238,7 +241,6 @@ impl Engine {
             return Step::Full;
         }
         let keep = !session.ephemeral() || session.stored.is_some() || queued.share.is_some();
-        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let Presence::Here(link) = &mut session.presence else { return Step::Full };
         let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
             frames.queued(now, queued, target.version, again, naming)

@@ -41,7 +41,7 @@ impl Engine {
             self.durable.ask(PersistOp::End(stored.id));
             return;
         }
-        let since = stored.away.unwrap_or(alive);
+        let (since, was_connected) = (stored.away.unwrap_or(alive), stored.away.is_none());
         let mut session = Session::new(&stored.client_id, since, self.setup.seed);
         session.stored = Some(stored.id);
         session.expiry = stored.expiry;
@@ -63,6 +63,10 @@ impl Engine {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.subscriptions.insert(filter, subscription);
             }
+        }
+        if was_connected {
+            // A later start must not take it to be away since that one: it would never expire, nor would its will be due.
+            self.store_session(key);
         }
         self.arm(now, key);
     }

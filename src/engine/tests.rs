@@ -18,14 +18,23 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
+    /// What the store is to keep.
+    kept: Vec<PersistOp>,
+    /// Connections that are sent nothing.
+    corked: Vec<u32>,
 }
 
 impl Effects for Recorder {
-    fn persist(&mut self, _: Batch) {}
+    fn persist(&mut self, batch: Batch) {
+        self.kept.extend(batch.ops);
+    }
 
     fn fetch(&mut self, _: Fetch) {}
 
-    fn cork(&mut self, _: ConnKey, _: bool) {}
+    fn cork(&mut self, conn: ConnKey, corked: bool) {
+        self.corked.retain(|slot| *slot != conn.slot);
+        self.corked.extend(corked.then_some(conn.slot));
+    }
 
     fn hold(&mut self, _: ConnKey, _: bool) {}
 

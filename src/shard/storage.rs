@@ -10,7 +10,7 @@ use super::{Clock, Item, Stop};
 use crate::engine::{Engine, Restored, StoreState};
 use crate::mesh::Port;
 use crate::store::{
-    NoStore, Options, Parts, Reading, RealDisk, Refusing, SledSettled, Store, open, take_request,
+    NoStore, Options, Parts, Reading, RealDisk, Refusing, SledSettled, Store, free_bytes, open, take_request,
 };
 use crate::types::{HashSeed, Now, ShardId, Span};
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -33,6 +33,8 @@ const BUDGET: usize = 65_536;
 const BEAT: Span = Span::from_secs(1);
 /// Every so many of them are noted in the journal.
 const NOTED: u64 = 10;
+/// While nothing is taken for want of space, so often what the settled state does not need is given back.
+const GIVEN_BACK: u64 = 5;
 /// What one message restores at most.
 const RESTORED_MAX: usize = 128;
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
@@ -118,7 +120,7 @@ impl Opened {
             state: StoreState::Ready,
             beat: Now(0),
             beats: 0,
-            bytes_seen: 0,
+            seen: (0, 0),
             stopping: false,
             stuck: false,
             export: None,
@@ -174,8 +176,8 @@ struct Committer {
     /// When the next beat is due, and how many there were.
     beat: Now,
     beats: u64,
-    /// What the store took on disk when the free space was last looked at.
-    bytes_seen: u64,
+    /// What [`Committer::takes`] was when the free space was last looked at.
+    seen: (usize, u64),
     stopping: bool,
     /// The last commit failed.
     stuck: bool,
@@ -222,7 +224,7 @@ impl Committer {
             self.hear();
             self.results();
             self.commit();
-            if self.store.bytes_on_disk() > self.bytes_seen {
+            if self.takes() != self.seen {
                 // Within a beat a fast disk could take the whole reserve, without which nothing can be settled.
                 self.look_at_disk();
             }
@@ -247,7 +249,7 @@ impl Committer {
         port.drain(BUDGET, &mut |from, item| match item {
             Item::Persist(batch) => store.submit(from, *batch),
             Item::Fetch(fetch) => {
-                // The other thread ends after this one.
+                // As in `do_next`.
                 let _ = jobs.send(Job::Read(from, store.fetch(fetch)));
             }
             _ => {}
@@ -256,17 +258,23 @@ impl Committer {
 
     fn results(&mut self) {
         while let Ok(done) = self.results.try_recv() {
-            match done {
-                Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
-                Done::Settled(bytes) => {
-                    if let Err(error) = self.store.finish_checkpoint(bytes) {
-                        warn!(%error, "segments of the journal cannot be removed");
-                    }
-                    if bytes.is_none() {
-                        self.refuse(&Refusing::Unsettled);
-                    }
+            self.take(done);
+        }
+    }
+
+    /// Takes what the other thread has done.
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
+            Done::Settled(bytes) => {
+                if let Err(error) = self.store.finish_checkpoint(bytes) {
+                    warn!(%error, "segments of the journal cannot be removed");
+                }
+                if bytes.is_none() {
+                    self.refuse(&Refusing::Unsettled);
                 }
             }
+            Done::GivenBack(bytes) => self.store.settled_takes(bytes),
         }
     }
 
@@ -277,9 +285,7 @@ impl Committer {
             Err(refusing) => {
                 self.refuse(&refusing);
                 if !std::mem::replace(&mut self.stuck, true) {
-                    for shard in (0..self.shards).map(ShardId) {
-                        self.port.push(shard, Item::StoreStuck);
-                    }
+                    self.announce(|| Item::StoreStuck);
                 }
             }
         }
@@ -294,16 +300,24 @@ impl Committer {
 
     fn tell(&mut self, state: StoreState) {
         self.state = state;
+        self.announce(|| Item::StoreIs(state));
+    }
+
+    fn announce(&mut self, item: impl Fn() -> Item) {
         for shard in (0..self.shards).map(ShardId) {
-            self.port.push(shard, Item::StoreIs(state));
+            self.port.push(shard, item());
         }
     }
 
     fn checkpoint(&mut self) {
         if let Some(checkpoint) = self.store.begin_checkpoint() {
-            // The other thread ends after this one.
-            let _ = self.jobs.send(Job::Settle(checkpoint));
+            self.do_next(Job::Settle(checkpoint));
         }
+    }
+
+    fn do_next(&self, job: Job) {
+        // The other thread ends after this one.
+        let _ = self.jobs.send(job);
     }
 
     /// Has all that is kept by now written to the file that was asked for, once a checkpoint can begin.
@@ -313,8 +327,7 @@ impl Committer {
         }
         if let Some(file) = self.export.take() {
             self.checkpoint();
-            // The other thread ends after this one.
-            let _ = self.jobs.send(Job::Export(file));
+            self.do_next(Job::Export(file));
         }
     }
 
@@ -327,8 +340,15 @@ impl Committer {
         self.beat = now + BEAT;
         self.beats += 1;
         self.look_at_disk();
+        if self.stuck {
+            // Who has begun to wait since then is to know as well.
+            self.announce(|| Item::StoreStuck);
+        }
         self.export = self.export.take().or_else(|| take_request(&self.plan.path));
         if self.store.is_unsettled() || self.state == StoreState::Refusing {
+            if self.beats.is_multiple_of(GIVEN_BACK) {
+                self.do_next(Job::GiveBack);
+            }
             self.checkpoint();
         }
         if self.beats.is_multiple_of(NOTED) {
@@ -336,13 +356,18 @@ impl Committer {
         }
     }
 
+    /// The journal's segments, and what the store takes on disk: a segment that was made ahead is there before it counts.
+    fn takes(&self) -> (usize, u64) {
+        (self.store.segments(), self.store.bytes_on_disk())
+    }
+
     /// Takes nothing more when the free space is less than the reserve, and goes on when it is not any more.
     fn look_at_disk(&mut self) {
-        self.bytes_seen = self.store.bytes_on_disk();
-        let free =
-            rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
-        let over = self.store.over_bound();
+        self.seen = self.takes();
+        let free = free_bytes(&self.plan.path);
+        let low = free.as_ref().is_ok_and(|free| *free < self.plan.reserve_bytes);
+        let filling = self.store.is_on_last_segment().then_some(Refusing::Filling);
+        let over = self.store.over_bound().or(filling);
         match self.state {
             StoreState::Ready if over.is_some() => over.iter().for_each(|over| self.refuse(over)),
             StoreState::Ready if low => {
@@ -388,26 +413,18 @@ impl Committer {
     fn finish(&mut self) {
         self.hear();
         self.commit();
-        while self.store.is_settling() {
-            match self.results.recv() {
-                Ok(Done::Settled(bytes)) => drop(self.store.finish_checkpoint(bytes)),
-                Ok(Done::Read(..)) => {}
-                Err(_) => return,
-            }
-            if self.store.is_unsettled() {
-                break;
-            }
-        }
-        if let Some(checkpoint) = self.store.begin_checkpoint() {
-            let _ = self.jobs.send(Job::Settle(checkpoint));
-            while let Ok(done) = self.results.recv() {
-                if let Done::Settled(bytes) = done {
-                    let _ = self.store.finish_checkpoint(bytes);
-                    break;
-                }
-            }
-        }
+        self.await_checkpoint();
+        self.checkpoint();
+        self.await_checkpoint();
         self.store.close();
+    }
+
+    /// Waits until no checkpoint runs any more, or it turns out that there is no room for one.
+    fn await_checkpoint(&mut self) {
+        while self.store.is_settling() && !self.store.is_unsettled() {
+            let Ok(done) = self.results.recv() else { return };
+            self.take(done);
+        }
     }
 }
 

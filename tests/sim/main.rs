@@ -16,6 +16,7 @@ mod shadow;
 mod shard;
 mod shares;
 mod socket;
+mod stored;
 mod trace;
 mod workload;
 mod world;
@@ -24,6 +25,7 @@ use faults::Mutant;
 use oracle::Verdict;
 use shares::Shares;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use stored::{Bug, Stored};
 use world::World;
 
 /// Seeds under plain `cargo test`.
@@ -48,6 +50,24 @@ fn shares(seed: u64, mutant: Option<Mutant>, loud: bool) -> (Verdict, Vec<String
     let mut shares = Shares::new(seed, mutant);
     shares.loud = loud;
     (caught(|| shares.run()), shares.story)
+}
+
+/// Brokers that end and begin again, on one disk.
+fn stored(seed: u64, bug: Option<Bug>, loud: bool) -> (Verdict, Vec<String>) {
+    let mut story = Vec::new();
+    let verdict = caught(|| {
+        let mut stored = Stored::new(seed, bug)?;
+        stored.loud = loud;
+        let verdict = caught(|| stored.run());
+        story = std::mem::take(&mut stored.story);
+        verdict
+    });
+    (verdict, story)
+}
+
+/// The same as it is.
+fn lasting(seed: u64, _: Option<Mutant>, loud: bool) -> (Verdict, Vec<String>) {
+    stored(seed, None, loud)
 }
 
 /// A panic is a verdict too.
@@ -87,6 +107,11 @@ fn every_seed_holds() {
 #[test]
 fn every_seed_of_shared_subscriptions_holds() {
     check_all(shares);
+}
+
+#[test]
+fn every_seed_of_stores_holds() {
+    check_all(lasting);
 }
 
 #[test]

@@ -40,11 +40,6 @@ impl Broker {
         Self::run(2, "", settings)
     }
 
-    /// With so many shards, and beside the plain listener another one of this scheme: `broker.beside` is its address.
-    pub(crate) fn beside(scheme: &str, shards: u16, settings: &str, listener: &str) -> Self {
-        Self::run(shards, settings, &format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}"))
-    }
-
     /// With so many shards and these settings, for clients that know only TCP and reach it through a transport.
     pub(crate) fn through(transport: Transport, shards: u16, settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -62,6 +57,11 @@ impl Broker {
             broker.address = relay(broker.address, transport, &certificates);
         }
         broker
+    }
+
+    /// With so many shards, and beside the plain listener another one of this scheme: `broker.beside` is its address.
+    pub(crate) fn beside(scheme: &str, shards: u16, settings: &str, listener: &str) -> Self {
+        Self::run(shards, settings, &format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}"))
     }
 
     /// With so many shards.
