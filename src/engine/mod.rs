@@ -296,6 +296,7 @@ impl Engine {
             retained_bytes: self.retention.index.bytes(),
             queued_messages: self.gauges.queued_messages,
             queued_bytes: self.gauges.queued_bytes,
+            store: self.durable.state,
         }
     }
 
