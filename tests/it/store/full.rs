@@ -61,7 +61,7 @@ fn publish_sized(publisher: &mut Raw, topic: &str, flags: u8, payload: &[u8]) ->
 }
 
 /// A payload that cannot be compressed and begins with its number.
-fn numbered(n: u32) -> Vec<u8> {
+pub(super) fn numbered(n: u32) -> Vec<u8> {
     let mut state = u64::from(n) + 0x9e37_79b9_7f4a_7c15;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
