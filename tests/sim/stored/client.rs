@@ -253,12 +253,15 @@ impl Client {
         self.doubt |= self.habits.version.is_v5() && self.known != Known::No;
     }
 
-    /// The broker reads its CONNECT; `calm` when nothing is due there.
-    pub(super) fn connecting(&mut self, now: Now, calm: bool, ledger: &mut Ledger) {
+    /// The broker reads a CONNECT of it; `calm` when nothing is due there. False when the session may be another one from now
+    /// on.
+    pub(super) fn connecting(&mut self, now: Now, calm: bool, ledger: &mut Ledger) -> bool {
         self.read = (now, calm);
-        if !self.session(now).0 {
+        let (must, _) = self.session(now);
+        if !must {
             self.let_go(ledger);
         }
+        must
     }
 
     /// The connection is gone, and all that was not said on it.

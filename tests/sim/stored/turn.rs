@@ -134,7 +134,13 @@ impl Stored {
         let Some(conn) = shard.sink.conns.get_mut(key) else { return Ok(()) };
         let client = &mut self.clients[at];
         conn.phase = Phase::Open(client.habits.version);
-        client.connecting(self.now, calm, &mut self.ledger);
+        let wire = conn.socket;
+        let is_last = client.wire == Some(wire);
+        let same = client.connecting(self.now, calm, &mut self.ledger);
+        if !is_last && !same && client.wire.is_some() {
+            // It could not know whose session the answer on its last connection is about.
+            self.vanish(at, true);
+        }
         self.back(at, calm);
         let name = self.clients[at].habits.name.clone();
         let connect = Connect::decode(body).map_err(|error| error.to_string())?;
