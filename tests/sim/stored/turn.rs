@@ -1,7 +1,7 @@
 //! A core's turn, in the order of `Shard::turn`, and what its engine says to clients.
 
 use super::Stored;
-use super::broker::{Wire, cause};
+use super::broker::{Wire, shard_id};
 use super::client::number;
 use crate::dice::index;
 use crate::oracle::{Verdict, ensure};
@@ -37,15 +37,18 @@ impl Stored {
     }
 
     fn hear(&mut self, core: usize, from: usize, item: Item) -> Verdict {
-        match item {
+        let cause = match item {
             Item::Restored(all) => {
-                all.into_iter().try_for_each(|restored| self.call(core, &Cause::Restored(restored)))
+                return all.into_iter().try_for_each(|restored| self.call(core, &Cause::Restored(restored)));
             }
-            item => match cause(from, item) {
-                Ok(cause) => self.call(core, &cause),
-                Err(item) => self.life.note(core, item),
-            },
-        }
+            Item::Engine(message) => Cause::Peer { from: shard_id(from), message },
+            Item::Durable(until) => Cause::Durable(until),
+            Item::Fetched(fetched) => Cause::Fetched(fetched),
+            Item::StoreIs(state) => Cause::StoreIs(state),
+            Item::StoreStuck => Cause::StoreStuck,
+            other => return self.life.note(core, other),
+        };
+        self.call(core, &cause)
     }
 
     /// Tells an engine that there is room again.
@@ -149,7 +152,7 @@ impl Stored {
     }
 
     /// A message is put into a client's output.
-    pub(super) fn offered(&mut self, core: usize, key: ConnKey, frame: &[u8]) -> Verdict {
+    pub(super) fn offered(&self, core: usize, key: ConnKey, frame: &[u8]) -> Verdict {
         let version = self.clients[self.client_of(core, key)].habits.version;
         let Packet::Publish(publish) = whole(frame, version)? else {
             return Err(format!("{frame:02x?} is no PUBLISH"));
