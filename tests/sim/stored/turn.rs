@@ -1,7 +1,7 @@
 //! A core's turn, in the order of `Shard::turn`, and what its engine says to clients.
 
 use super::Stored;
-use super::broker::{Wire, shard_id};
+use super::broker::{Life, Wire, shard_id};
 use super::client::number;
 use crate::dice::index;
 use crate::oracle::{Verdict, ensure};
@@ -108,12 +108,20 @@ impl Stored {
         }
         let at = self.client_of(core, key);
         let version = self.clients[at].habits.version;
-        if let Ok(Packet::Publish(publish)) = decode(frame, version)
-            && let Ok(message) = number(publish.payload)
-        {
+        let message = match decode(frame, version) {
+            Ok(Packet::Publish(publish)) => number(publish.payload).ok(),
+            _ => None,
+        };
+        let refused = |life: &Life| life.shards[core].engine.report().counters.dropped.store_refused;
+        let before = refused(&self.life);
+        if let Some(message) = message {
             self.ledger.taken(message, self.now, self.keeper.commits);
         }
-        self.call(core, &Cause::Packet { conn: key, frame, shared: None })
+        self.call(core, &Cause::Packet { conn: key, frame, shared: None })?;
+        if let Some(message) = message.filter(|_| refused(&self.life) > before) {
+            self.ledger.turned_away(message);
+        }
+        Ok(())
     }
 
     fn client_of(&self, core: usize, key: ConnKey) -> usize {
@@ -171,11 +179,9 @@ impl Stored {
         let (Packet::PubAck(ack) | Packet::PubRec(ack)) = whole(frame, client.habits.version)? else {
             return Ok(());
         };
-        let Some(message) = client.published(ack.packet_id) else { return Ok(()) };
-        if ack.reason.is_error() {
-            self.ledger.turned_away(message);
+        let Some(message) = client.published(ack.packet_id).filter(|_| !ack.reason.is_error()) else {
             return Ok(());
-        }
+        };
         // Whose session may have expired needs nothing.
         let owed = self.ledger.unkept(message, self.keeper.commits);
         let mut owed = owed.into_iter().filter(|who| {
