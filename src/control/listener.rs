@@ -139,9 +139,8 @@ impl Connection<'_> {
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        match timeout(CONNECTION_TIMEOUT, served).await {
-            Ok(Err(why)) => debug!(peer = %self.peer, "HTTP: {why}"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(why)) = timeout(CONNECTION_TIMEOUT, served).await {
+            debug!(peer = %self.peer, "HTTP: {why}");
         }
     }
 }
