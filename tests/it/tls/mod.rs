@@ -1,0 +1,6 @@
+//! TLS: handshakes in memory, files that are wrong, and real clients over real sockets.
+
+mod authority;
+mod client_certificates;
+mod handshakes;
+mod memory;
