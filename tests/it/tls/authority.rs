@@ -55,7 +55,6 @@ impl Authority {
         edit: impl FnOnce(&mut CertificateParams),
     ) -> Signed {
         let mut params = named(name);
-        params.serial_number = Some(serial(name));
         edit(&mut params);
         Signed { cert: params.signed_by(&key, &self.issuer).expect("a certificate"), key }
     }
@@ -89,6 +88,7 @@ fn authority(name: &str) -> CertificateParams {
 fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(serial(name));
     params
 }
 

@@ -2,5 +2,6 @@
 
 mod authority;
 mod client_certificates;
+mod files;
 mod handshakes;
 mod memory;
