@@ -35,7 +35,7 @@ impl Authority {
 
     /// A server's certificate for these hosts.
     pub(super) fn server(&self, hosts: &[&str]) -> Signed {
-        self.sign("server", |params| params.subject_alt_names = hosts.iter().map(|host| dns(host)).collect())
+        self.sign("server", |params| params.subject_alt_names = hosts.iter().map(|host| name(host)).collect())
     }
 
     /// A client's certificate with this common name.
@@ -95,6 +95,11 @@ fn named(name: &str) -> CertificateParams {
 /// Each name's own number.
 fn serial(name: &str) -> SerialNumber {
     SerialNumber::from_slice(&[b"\x01", name.as_bytes()].concat())
+}
+
+/// An address or a name.
+fn name(host: &str) -> SanType {
+    host.parse().map_or_else(|_| dns(host), SanType::IpAddress)
 }
 
 pub(super) fn dns(host: &str) -> SanType {

@@ -5,3 +5,8 @@ mod client_certificates;
 mod files;
 mod handshakes;
 mod memory;
+mod openssl;
+mod programs;
+mod reload;
+mod site;
+mod start;
