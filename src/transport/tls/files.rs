@@ -9,8 +9,8 @@ use std::path::Path;
 
 /// More than the largest public authorities' lists have.
 const FILE_BYTES_MAX: usize = 64 << 20;
-/// How DER begins: a sequence whose length takes two bytes, or three.
-const DER: [&[u8]; 2] = [&[0x30, 0x82], &[0x30, 0x83]];
+/// How DER begins: a sequence whose length takes so many bytes.
+const DER: [&[u8]; 3] = [&[0x30, 0x81], &[0x30, 0x82], &[0x30, 0x83]];
 
 /// All certificates in a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
