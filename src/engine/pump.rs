@@ -2,6 +2,7 @@
 //! again after a reconnect, then the queue, then retained messages.
 
 use super::frames::fitting;
+use super::handover::is_doubtful;
 use super::{Effects, Engine, Fetch, Fetched};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
 use crate::session::{Presence, Queued, Resend, Settled, Stored};
@@ -49,12 +50,13 @@ impl Engine {
     }
 
     /// Leaves to the store what has no room in memory, asks for what has, and lets what waits for the store be looked at again.
-    fn tend_queue(&mut self, key: SessionKey, fx: &mut impl Effects) {
-        let Self { sessions, durable, setup, .. } = self;
+    pub(super) fn tend_queue(&mut self, key: SessionKey, fx: &mut impl Effects) {
+        let Self { sessions, durable, handovers, setup, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return };
         let Some(id) = session.stored else { return };
         session.queue.spill(&setup.limits, |stored| durable.is_kept(stored));
         if session.link().is_some()
+            && !handovers.is_busy(id)
             && let Some(from) = session.queue.ask(&setup.limits)
         {
             let bytes_max = setup.limits.queue_memory_bytes;
@@ -165,6 +167,7 @@ impl Engine {
 
     /// Takes messages back that the store had.
     pub fn fetched(&mut self, now: Now, fetched: Fetched, fx: &mut impl Effects) {
+        let Some(fetched) = self.handed_back(now, fetched, fx) else { return };
         let Fetched { key, session: id, messages } = fetched;
         let Self { sessions, groups, gauges, .. } = self;
         // Otherwise the session ended meanwhile.
@@ -173,17 +176,26 @@ impl Engine {
         };
         gauges.queued_messages -= session.queue.len() as u64;
         gauges.queued_bytes -= session.queue.bytes();
-        session.queue.load(messages.into_iter().map(|(to, message)| Queued {
-            message,
-            seq: to.seq,
-            qos: to.qos,
-            retain: to.retain,
-            ids: to.ids,
-            share: to.share.and_then(|filter| groups.key_of(&filter)),
-            stored: Stored::Yes,
+        let (subscriptions, unsent_from) = (&session.subscriptions, session.unsent_from);
+        let mut strays = Vec::new();
+        session.queue.load(messages.into_iter().map(|(to, message)| {
+            let share = to.share.as_ref().and_then(|filter| groups.key_of(filter));
+            let (seq, qos, retain, ids, stored) = (to.seq, to.qos, to.retain, to.ids, Stored::Yes);
+            let queued = Queued { message, seq, qos, retain, ids, share, stored };
+            if to.share.is_some_and(|filter| !subscriptions.contains_key(&filter))
+                && !is_doubtful(&queued, unsent_from)
+            {
+                strays.push(seq);
+            }
+            queued
         }));
         gauges.queued_messages += session.queue.len() as u64;
         gauges.queued_bytes += session.queue.bytes();
+        if !strays.is_empty() {
+            // Its client has left their groups before the broker started, or has only just.
+            let orphans = session.queue.take(|queued| strays.binary_search(&queued.seq).is_ok());
+            self.hand_on_all(now, Some(id), &orphans, fx);
+        }
         self.pump(now, key, fx);
     }
 

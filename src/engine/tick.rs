@@ -49,7 +49,7 @@ impl Engine {
                 self.disconnect(now, key, CloseReason::KeepAlive, fx);
             }
             Some(Due::Expired) => {
-                self.counters.sessions_expired += 1;
+                self.counters.sessions_expired += u64::from(!session.ephemeral());
                 self.end_session(now, key, fx);
             }
             Some(Due::Will) => {

@@ -139,6 +139,10 @@ pub struct Session {
     pub parked: bool,
     /// What the store gives back with lower numbers than this may have been sent before the broker started.
     pub unsent_from: u64,
+    /// So many of them at most, as far as they are of QoS 2 and not known to be received.
+    pub sent_exactly_once: u32,
+    /// It may be owed messages through groups that it is not in.
+    pub strays: bool,
     /// When its timer fires, if one is armed.
     pub timer: Option<Now>,
 }
@@ -161,6 +165,8 @@ impl Session {
             published: None,
             parked: false,
             unsent_from: 0,
+            sent_exactly_once: u32::MAX,
+            strays: false,
             timer: None,
         }
     }
@@ -229,6 +235,11 @@ impl Session {
             .or_else(|| (backlog.messages > 0).then_some(backlog.from))
             .unwrap_or(self.next_seq)
             .max(self.unsent_from)
+    }
+
+    /// Whether it is known which messages were sent before the broker started, and not only how many at most.
+    pub fn sent_before_is_known(&self) -> bool {
+        self.sent_exactly_once == u32::MAX
     }
 
     /// Whether it ends with its connection, so that nothing needs to be kept for later.
