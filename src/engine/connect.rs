@@ -157,7 +157,7 @@ impl Engine {
             away,
             will,
             next_seq: session.next_seq,
-            unsent_from: away.filter(|_| session.sent_before_is_known()).map(|_| session.unsent()),
+            unsent_from: away.and_then(|_| session.unsent_known()),
         };
         self.durable.ask(PersistOp::Session(Box::new(stored)));
     }
@@ -300,6 +300,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let away = Presence::Away { since: now, will: None };
         let Presence::Here(link) = std::mem::replace(&mut session.presence, away) else { return };
+        session.unsent_from = session.unsent();
         self.conns[link.conn.slot as usize] = None;
         self.counters.disconnects += 1;
         self.gauges.connected -= 1;

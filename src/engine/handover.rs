@@ -294,7 +294,7 @@ impl Engine {
     }
 
     /// Hands messages of a session on, and waits until they are durable where they go.
-    fn hand_on_batch(&mut self, now: Now, id: SessionId, batch: &[Queued], fx: &mut impl Effects) {
+    pub(super) fn hand_on_batch(&mut self, now: Now, id: SessionId, batch: &[Queued], fx: &mut impl Effects) {
         let (mut moving, mut last) = (0, Asking::Nobody);
         for queued in batch {
             match self.hand_on(now, Some(id), queued, fx) {
@@ -370,6 +370,6 @@ fn ending(id: SessionId, session: &Session) -> StoredSession {
         away: None,
         will: None,
         next_seq: session.next_seq,
-        unsent_from: session.sent_before_is_known().then(|| session.unsent()),
+        unsent_from: session.unsent_known(),
     }
 }

@@ -194,7 +194,10 @@ impl Engine {
         if !strays.is_empty() {
             // Its client has left their groups before the broker started, or has only just.
             let orphans = session.queue.take(|queued| strays.binary_search(&queued.seq).is_ok());
-            self.hand_on_all(now, Some(id), &orphans, fx);
+            gauges.queued_messages -= orphans.len() as u64;
+            gauges.queued_bytes -= orphans.iter().map(Queued::size).sum::<u64>();
+            self.begin_handover(key);
+            self.hand_on_batch(now, id, &orphans, fx);
         }
         self.pump(now, key, fx);
     }

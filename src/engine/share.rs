@@ -105,13 +105,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn hand_on_all(
-        &mut self,
-        now: Now,
-        owner: Option<SessionId>,
-        orphans: &[Queued],
-        fx: &mut impl Effects,
-    ) {
+    fn hand_on_all(&mut self, now: Now, owner: Option<SessionId>, orphans: &[Queued], fx: &mut impl Effects) {
         for queued in orphans {
             self.gauges.queued_messages -= 1;
             self.gauges.queued_bytes -= queued.size();

@@ -1,8 +1,10 @@
 //! The engine alone: bytes in, bytes out. What several engines do together is for `tests/sim`.
 
 mod auth;
+mod handover;
 mod joint;
 mod share;
+mod shelf;
 
 use super::*;
 use crate::codec::{Connect, Split, Version, decode, split};
@@ -18,12 +20,18 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
+    batches: Vec<Batch>,
+    fetches: Vec<Fetch>,
 }
 
 impl Effects for Recorder {
-    fn persist(&mut self, _: Batch) {}
+    fn persist(&mut self, batch: Batch) {
+        self.batches.push(batch);
+    }
 
-    fn fetch(&mut self, _: Fetch) {}
+    fn fetch(&mut self, fetch: Fetch) {
+        self.fetches.push(fetch);
+    }
 
     fn cork(&mut self, _: ConnKey, _: bool) {}
 

@@ -137,7 +137,7 @@ pub struct Session {
     pub published: Option<(Box<Will>, u8)>,
     /// Something of it waits for the store.
     pub parked: bool,
-    /// What the store gives back with lower numbers than this may have been sent before the broker started.
+    /// What waits with lower numbers than this may have been sent before the broker started.
     pub unsent_from: u64,
     /// So many of them at most, as far as they are of QoS 2 and not known to be received.
     pub sent_exactly_once: u32,
@@ -237,9 +237,9 @@ impl Session {
             .max(self.unsent_from)
     }
 
-    /// Whether it is known which messages were sent before the broker started, and not only how many at most.
-    pub fn sent_before_is_known(&self) -> bool {
-        self.sent_exactly_once == u32::MAX
+    /// The number below which all that was sent lies, while its client is away and more is known than how many they are.
+    pub fn unsent_known(&self) -> Option<u64> {
+        (self.sent_exactly_once == u32::MAX).then_some(self.unsent_from)
     }
 
     /// Whether it ends with its connection, so that nothing needs to be kept for later.

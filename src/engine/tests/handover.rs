@@ -1,0 +1,152 @@
+//! Messages of shared subscriptions that lie in the store, when those who were to get them leave.
+
+use super::shelf::Cores;
+use super::*;
+
+/// One message in flight, and a few more in memory.
+fn narrow() -> Limits {
+    Limits { inflight_max: 1, queue_memory_bytes: 300, ..Limits::default() }
+}
+
+const COUNT: u32 = 20;
+
+fn publish_all(cores: &mut Cores, qos: u8) {
+    cores.send(1, 9, &connect("1-publisher", true));
+    for n in 1..=COUNT {
+        let id = u16::try_from(n).unwrap();
+        cores.send(1, 9, &publish(qos << 1, "t", Some(id), &n.to_string()));
+        if qos == 2 {
+            cores.send(1, 9, &[0x62, 2, 0, u8::try_from(n).unwrap()]);
+        }
+    }
+}
+
+/// A member with all of the messages, the most in the store alone, and another one that takes what it gets.
+fn with_backlog(qos: u8) -> Cores {
+    let mut cores = Cores::new(2, &narrow());
+    cores.member(0, 0, qos);
+    publish_all(&mut cores, qos);
+    cores.taker(1, 1);
+    cores.send(1, 1, &subscribe("$share/g/t", qos));
+    assert_eq!(cores.got(1, 1), [0u32; 0]);
+    cores
+}
+
+/// Ends the session by a clean start, which may be repeated.
+fn end(cores: &mut Cores) {
+    cores.send(0, 0, &connect("0-0", true));
+}
+
+fn sorted(got: &[u32]) -> Vec<u32> {
+    let mut got = got.to_vec();
+    got.sort_unstable();
+    got
+}
+
+/// All that may go to another: QoS 2 that was sent may not.
+fn expected(qos: u8) -> Vec<u32> {
+    (u32::from(qos)..=COUNT).collect()
+}
+
+#[test]
+fn what_lies_in_the_store_goes_to_another_member_when_its_session_ends() {
+    for qos in [1, 2] {
+        let mut cores = with_backlog(qos);
+        end(&mut cores);
+        assert_eq!(sorted(cores.got(1, 1)), expected(qos), "QoS {qos}");
+        assert_eq!(cores.shelf.sessions(), 1, "the one that took them");
+        assert_eq!((cores.report(0).queued_messages, cores.report(0).queued_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn a_crash_at_any_moment_of_that_loses_nothing_and_doubles_nothing_of_qos_2() {
+    for qos in [1, 2] {
+        let mut whole = with_backlog(qos);
+        let before = whole.commits;
+        end(&mut whole);
+        for after in 0..=whole.commits - before {
+            let mut cores = with_backlog(qos);
+            cores.commits_left = after;
+            end(&mut cores);
+            cores.crash();
+            cores.taker(1, 1);
+            // Its CONNECT may not have reached the disk.
+            end(&mut cores);
+            let mut got = sorted(cores.got(1, 1));
+            if qos == 1 {
+                got.dedup();
+            }
+            assert_eq!(got, expected(qos), "QoS {qos}, killed after {after}");
+            assert_eq!(cores.shelf.sessions(), 1, "QoS {qos}, killed after {after}");
+        }
+    }
+}
+
+#[test]
+fn the_next_session_of_the_same_client_is_another_one() {
+    let mut cores = with_backlog(1);
+    let commits = cores.commits;
+    cores.commits_left = 2;
+    end(&mut cores);
+    assert_eq!(cores.commits, commits + 2);
+    cores.crash();
+    // The old one hands on while the new one is a member as well.
+    cores.member(0, 0, 1);
+    cores.taker(1, 1);
+    assert_eq!(cores.report(0).sessions, 1);
+    cores.wait(Span::from_secs(5));
+    assert_eq!(cores.shelf.sessions(), 2);
+    cores.lost(0, 0);
+    end(&mut cores);
+    let mut got = sorted(cores.got(1, 1));
+    got.dedup();
+    assert_eq!(got, expected(1));
+}
+
+#[test]
+fn a_member_that_unsubscribes_hands_on_what_lies_in_the_store_and_keeps_the_rest() {
+    for qos in [1, 2] {
+        let mut cores = Cores::new(2, &narrow());
+        cores.member(0, 0, qos);
+        cores.send(0, 0, &packet(0x82, &[&[0, 2], &text("u"), &[1]]));
+        publish_all(&mut cores, qos);
+        for n in 101..=105u16 {
+            cores.send(1, 9, &publish(2, "u", Some(n), &n.to_string()));
+            cores.send(1, 9, &publish(qos << 1, "t", Some(n + 100), &(n + 100).to_string()));
+        }
+        cores.taker(1, 1);
+        cores.send(1, 1, &subscribe("$share/g/t", qos));
+        cores.send(0, 0, &packet(0xa2, &[&[0, 3], &text("$share/g/t")]));
+        // The one in flight is still the first one's to acknowledge.
+        let all: Vec<u32> = (2..=COUNT).chain(201..=205).collect();
+        assert_eq!(sorted(cores.got(1, 1)), all, "QoS {qos}");
+        assert_eq!(cores.report(0).queued_messages, 5);
+        cores.lost(0, 0);
+        cores.taker(0, 0);
+        assert_eq!(cores.got(0, 0), [1, 101, 102, 103, 104, 105]);
+        assert_eq!((cores.report(0).queued_messages, cores.report(0).queued_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn what_a_crash_leaves_with_a_member_that_unsubscribed_goes_to_another_when_it_is_read() {
+    let mut cores = with_backlog(1);
+    cores.commits_left = 1;
+    cores.send(0, 0, &packet(0xa2, &[&[0, 3], &text("$share/g/t")]));
+    cores.crash();
+    cores.taker(1, 1);
+    cores.taker(0, 0);
+    let mut got = sorted(cores.got(1, 1));
+    got.dedup();
+    assert_eq!((cores.got(0, 0), got), (&[][..], expected(1)));
+}
+
+#[test]
+fn without_another_member_it_ends_at_once() {
+    let mut cores = Cores::new(2, &narrow());
+    cores.member(0, 0, 1);
+    publish_all(&mut cores, 1);
+    end(&mut cores);
+    assert_eq!((cores.shelf.sessions(), cores.report(0).queued_messages), (0, 0));
+}
