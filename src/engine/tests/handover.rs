@@ -85,6 +85,11 @@ fn a_crash_at_any_moment_of_that_loses_nothing_and_doubles_nothing_of_qos_2() {
             cores.taker(other, 1);
             // Its CONNECT may not have reached the disk.
             end(&mut cores);
+            cores.tick();
+            assert_eq!(cores.report(0).sessions, 1 + u64::from(other == 0));
+            cores.lost(0, 0);
+            end(&mut cores);
+            assert_eq!(cores.report(0).sessions, 1 + u64::from(other == 0), "it is known by its client id");
             let killed = format!("QoS {qos}, core {other}, killed after {after}");
             assert_eq!(settled(cores.got(other, 1), qos), expected(qos), "{killed}");
             assert_eq!(cores.shelf.sessions(), 1, "{killed}");
@@ -114,22 +119,36 @@ fn a_crash_at_any_moment_of_an_unsubscribe_loses_nothing_and_doubles_nothing_of_
 }
 
 #[test]
-fn the_next_session_of_the_same_client_is_another_one() {
+fn a_session_that_was_ending_at_a_crash_ends_though_its_client_does_not_come_back() {
     let mut cores = with_backlog(1, 1);
-    let commits = cores.commits;
     cores.commits_left = 2;
     end(&mut cores);
-    assert_eq!(cores.commits, commits + 2);
+    assert_eq!(cores.commits_left, 0, "in the middle of it");
     cores.crash();
-    // The old one hands on while the new one is a member as well.
-    cores.member(0, 0, 1);
     cores.taker(1, 1);
-    assert_eq!(cores.report(0).sessions, 1);
-    cores.wait(Span::from_secs(5));
-    assert_eq!(cores.shelf.sessions(), 2);
-    cores.lost(0, 0);
-    end(&mut cores);
+    cores.tick();
     assert_eq!(settled(cores.got(1, 1), 1), expected(1));
+    assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (1, 0));
+}
+
+#[test]
+fn the_next_session_of_the_same_client_is_another_one() {
+    let mut cores = with_backlog(1, 1);
+    cores.commits_left = 2;
+    end(&mut cores);
+    // What it handed on is on its way to the disk.
+    cores.lost(0, 0);
+    cores.send(0, 0, &connect("0-0", false));
+    cores.send(0, 0, &subscribe("u", 1));
+    cores.commits_left = usize::MAX;
+    cores.settle();
+    assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (2, 1));
+    cores.crash();
+    cores.send(1, 9, &connect("1-publisher", true));
+    cores.send(1, 9, &publish(2, "u", Some(1), "77"));
+    cores.taker(0, 0);
+    cores.taker(1, 1);
+    assert_eq!((cores.got(0, 0), settled(cores.got(1, 1), 1)), (&[77][..], expected(1)));
 }
 
 #[test]

@@ -149,12 +149,11 @@ impl Cores {
             engine.restore(*now, Restored::Session(Box::new(session)), fx);
         }
         self.settle();
-        self.wait(Span::from_millis(1));
     }
 
-    pub(super) fn wait(&mut self, span: Span) {
+    /// Time begins to pass after a crash.
+    pub(super) fn tick(&mut self) {
         for core in &mut self.cores {
-            core.now = core.now + span;
             core.engine.tick(core.now, &mut core.fx);
         }
         self.settle();
