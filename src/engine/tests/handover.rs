@@ -86,10 +86,6 @@ fn a_crash_at_any_moment_of_that_loses_nothing_and_doubles_nothing_of_qos_2() {
             // Its CONNECT may not have reached the disk.
             end(&mut cores);
             cores.tick();
-            assert_eq!(cores.report(0).sessions, 1 + u64::from(other == 0));
-            cores.lost(0, 0);
-            end(&mut cores);
-            assert_eq!(cores.report(0).sessions, 1 + u64::from(other == 0), "it is known by its client id");
             let killed = format!("QoS {qos}, core {other}, killed after {after}");
             assert_eq!(settled(cores.got(other, 1), qos), expected(qos), "{killed}");
             assert_eq!(cores.shelf.sessions(), 1, "{killed}");
@@ -129,6 +125,22 @@ fn a_session_that_was_ending_at_a_crash_ends_though_its_client_does_not_come_bac
     cores.tick();
     assert_eq!(settled(cores.got(1, 1), 1), expected(1));
     assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (1, 0));
+}
+
+#[test]
+fn a_client_that_comes_back_before_its_old_session_has_ended_gets_another_one() {
+    let mut cores = with_backlog(1, 1);
+    cores.commits_left = 2;
+    end(&mut cores);
+    cores.crash();
+    cores.send(0, 0, &connect("0-0", false));
+    cores.tick();
+    cores.lost(0, 0);
+    assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (2, 1));
+    cores.send(0, 0, &connect("0-0", false));
+    assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (2, 1), "the client id leads to it");
+    cores.taker(1, 1);
+    assert_eq!(settled(cores.got(1, 1), 1), expected(1));
 }
 
 #[test]
