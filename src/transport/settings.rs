@@ -1,6 +1,8 @@
 //! What a listener is told: how clients come to it, who may, and what they are offered.
 
+use crate::codec::Version;
 use crate::types::{Network, Redirect, Span};
+use crate::websocket::Rules;
 use std::path::PathBuf;
 
 /// What stands between a listener's sockets and MQTT.
@@ -33,14 +35,33 @@ pub struct ListenerSettings {
     /// Load balancers that say in a PROXY protocol header for whom they connect. Connections from elsewhere are served
     /// without such a header, and closed when they send one.
     pub proxies: Vec<Network>,
+    /// What of a client's certificate is its user name, whatever its CONNECT says. Of a certificate that a load balancer
+    /// has checked only the common name is known.
+    pub username_from_cert: Option<CertificateName>,
     /// Which versions of MQTT a client may speak.
     pub versions: Versions,
     /// Options of its sockets.
     pub tcp: TcpSettings,
+    /// Whose a UNIX socket is.
+    pub unix: UnixSettings,
     /// What a WebSocket upgrade has to look like.
     pub web: WebSettings,
     /// What is served to browsers.
     pub http: HttpSettings,
+}
+
+impl ListenerSettings {
+    /// The scheme of its URL, for a listener on a port.
+    pub fn scheme(&self) -> &'static str {
+        match (self.framing, self.tls.is_some()) {
+            (Framing::Mqtt, false) => "tcp",
+            (Framing::Mqtt, true) => "tls",
+            (Framing::WebSocket, false) => "ws",
+            (Framing::WebSocket, true) => "wss",
+            (Framing::Http, false) => "http",
+            (Framing::Http, true) => "https",
+        }
+    }
 }
 
 /// Versions of MQTT.
@@ -52,6 +73,17 @@ pub struct Versions {
     pub v311: bool,
     /// 5.0, protocol level 5.
     pub v5: bool,
+}
+
+impl Versions {
+    /// Whether it is one of them.
+    pub fn has(&self, version: Version) -> bool {
+        match version {
+            Version::V31 => self.v31,
+            Version::V311 => self.v311,
+            Version::V5 => self.v5,
+        }
+    }
 }
 
 impl Default for Versions {
@@ -79,6 +111,23 @@ impl Default for TcpSettings {
     }
 }
 
+/// Who may connect to a UNIX socket: those whom the file system lets write to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSettings {
+    /// Its owner, a name or a number; `None` is the broker's user.
+    pub owner: Option<Box<str>>,
+    /// Its group, a name or a number; `None` is the broker's.
+    pub group: Option<Box<str>>,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+impl Default for UnixSettings {
+    fn default() -> Self {
+        Self { owner: None, group: None, mode: 0o660 }
+    }
+}
+
 /// The files of an encrypted listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -93,8 +142,6 @@ pub struct TlsSettings {
     pub crl: Option<PathBuf>,
     /// The lowest version that is spoken.
     pub min_version: TlsVersion,
-    /// What of a client's certificate is its user name, whatever its CONNECT says.
-    pub username_from_cert: Option<CertificateName>,
     /// How long a handshake may take.
     pub handshake_timeout: Span,
     /// Handshakes in progress at once on each core; further connections wait to be accepted.
@@ -110,7 +157,6 @@ impl TlsSettings {
             require_client_cert: false,
             crl: None,
             min_version: TlsVersion::V12,
-            username_from_cert: None,
             handshake_timeout: Span::from_secs(10),
             handshakes_max: 256,
         }
@@ -146,21 +192,12 @@ pub enum CertificateName {
 }
 
 /// What a WebSocket upgrade has to look like, and whom it is believed to come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebSettings {
-    /// Paths that upgrade; any when empty.
-    pub paths: Vec<String>,
-    /// Origins of pages that may connect, `https://*.example.org` for all hosts below; any when empty. Clients that are
-    /// not browsers send none and are not asked for one.
-    pub origins: Vec<String>,
+    /// Paths that upgrade, and origins of pages that may connect.
+    pub rules: Rules,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
-}
-
-impl Default for WebSettings {
-    fn default() -> Self {
-        Self { paths: vec!["/".to_owned(), "/mqtt".to_owned()], origins: vec![], trusted_proxies: vec![] }
-    }
 }
 
 /// What is served to browsers.
