@@ -173,7 +173,9 @@ impl Queue {
                 self.front.extend(self.back.pop_front());
                 continue;
             }
-            if !durable(first.stored) {
+            // What the store is not to have stays, and what comes after it, up to the queue's bound in bytes. That is rare: a
+            // message that another core sent before it heard that somebody here needs it kept.
+            if first.stored == Stored::Never || !durable(first.stored) {
                 return;
             }
             if self.backlog.messages == 0 {
@@ -447,6 +449,21 @@ mod tests {
         assert_eq!((queue.len(), queue.backlog().messages), (3, 2));
         queue.load(Vec::new());
         assert_eq!(queue.pop().map(|queued| queued.seq), Some(6), "the store had less than was thought");
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_the_store_never_gets_is_not_left_to_it() {
+        let (mut queue, limits) = stored(6, 6);
+        for (seq, known) in [(6, Stored::Never), (7, Stored::By(7))] {
+            queue.push(Queued { seq, stored: known, ..queued("1") }, &limits, drop);
+        }
+        queue.spill(&limits, |_| true);
+        assert_eq!(queue.backlog().messages, 2);
+        while queue.pop().is_some() {}
+        assert_eq!(queue.ask(&limits), Some(4));
+        queue.load((4..6).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
         assert!(queue.is_empty() && queue.bytes() == 0);
     }
 
