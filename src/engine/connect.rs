@@ -300,7 +300,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let away = Presence::Away { since: now, will: None };
         let Presence::Here(link) = std::mem::replace(&mut session.presence, away) else { return };
-        session.unsent_from = session.unsent();
+        session.stops_sending();
         self.conns[link.conn.slot as usize] = None;
         self.counters.disconnects += 1;
         self.gauges.connected -= 1;

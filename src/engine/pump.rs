@@ -1,12 +1,13 @@
 //! What waits for a connected client goes out, as far as its window and its output have room: first what is sent
 //! again after a reconnect, then the queue, then retained messages.
 
+use super::durable::{Waiter, size_of_entry};
 use super::frames::fitting;
 use super::handover::is_doubtful;
-use super::{Effects, Engine, Fetch, Fetched};
+use super::{Effects, Engine, Fetch, Fetched, PersistOp, Place};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
 use crate::session::{Presence, Queued, Resend, Settled, Stored};
-use crate::types::{ConnKey, Message, Now, QoS, SessionKey};
+use crate::types::{ConnKey, Message, Now, QoS, SessionId, SessionKey};
 use std::sync::Arc;
 
 /// Messages that are asked of the store at once at most.
@@ -154,14 +155,32 @@ impl Engine {
             }
             self.gauges.queued_messages -= 1;
             self.gauges.queued_bytes -= queued.size();
+            let mut may_have_it = false;
             if let Some(session) = self.sessions.get_mut(key) {
                 session.queue.pop();
+                may_have_it = session.may_have_been_sent(&queued);
             }
-            if let Some(owner) = owner
-                && (step == Step::Dropped || queued.qos == QoS::AtMostOnce)
-            {
-                self.durable.done(owner, &queued, fx);
+            match owner {
+                Some(owner) if step == Step::Dropped && may_have_it => {
+                    self.withdraw_sent(key, owner, target, &queued);
+                }
+                Some(owner) if step == Step::Dropped || queued.qos == QoS::AtMostOnce => {
+                    self.durable.done(owner, &queued, fx);
+                }
+                _ => {}
             }
+        }
+    }
+
+    /// A message of QoS 2 is dropped that its client may have got from an earlier run of the broker: it is made to let go of
+    /// the packet id.
+    fn withdraw_sent(&mut self, key: SessionKey, owner: SessionId, target: Target, queued: &Queued) {
+        let place = Place { session: owner, seq: queued.seq, size: size_of_entry(queued) };
+        let request = self.durable.ask(PersistOp::Received(place));
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match session.outbound.withdraw(queued.seq, request) {
+            Some(id) => self.durable.wait(request, Waiter::PubRel(target.conn, id)),
+            None => self.durable.leave(Place { size: 0, ..place }),
         }
     }
 

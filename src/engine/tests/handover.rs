@@ -85,7 +85,7 @@ fn a_crash_at_any_moment_of_that_loses_nothing_and_doubles_nothing_of_qos_2() {
             cores.taker(other, 1);
             // Its CONNECT may not have reached the disk.
             end(&mut cores);
-            cores.tick();
+            cores.tick(Span(0));
             let killed = format!("QoS {qos}, core {other}, killed after {after}");
             assert_eq!(settled(cores.got(other, 1), qos), expected(qos), "{killed}");
             assert_eq!(cores.shelf.sessions(), 1, "{killed}");
@@ -122,7 +122,7 @@ fn a_session_that_was_ending_at_a_crash_ends_though_its_client_does_not_come_bac
     assert_eq!(cores.commits_left, 0, "in the middle of it");
     cores.crash();
     cores.taker(1, 1);
-    cores.tick();
+    cores.tick(Span(0));
     assert_eq!(settled(cores.got(1, 1), 1), expected(1));
     assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (1, 0));
 }
@@ -134,7 +134,7 @@ fn a_client_that_comes_back_before_its_old_session_has_ended_gets_another_one() 
     end(&mut cores);
     cores.crash();
     cores.send(0, 0, &connect("0-0", false));
-    cores.tick();
+    cores.tick(Span(0));
     cores.lost(0, 0);
     assert_eq!((cores.shelf.sessions(), cores.report(0).sessions), (2, 1));
     cores.send(0, 0, &connect("0-0", false));
@@ -197,6 +197,24 @@ fn what_a_crash_leaves_with_a_member_that_unsubscribed_goes_to_another_when_it_i
     cores.taker(1, 1);
     cores.taker(0, 0);
     assert_eq!((cores.got(0, 0), settled(cores.got(1, 1), 1)), (&[][..], expected(1)));
+}
+
+#[test]
+fn what_expires_after_it_was_sent_and_the_broker_was_killed_gives_its_packet_id_back() {
+    let limits = Limits { queued_expiry: Some(Span::from_secs(10)), ..narrow() };
+    let mut cores = Cores::new(2, &limits);
+    cores.send(0, 0, &connect("0-0", false));
+    cores.send(0, 0, &subscribe("t", 2));
+    publish_all(&mut cores, 2);
+    cores.taken(0, 0);
+    cores.crash();
+    cores.tick(Span::from_secs(20));
+    cores.send(0, 0, &connect("0-0", false));
+    // Of what the client may have only one was on its way at a time.
+    assert_eq!(cores.taken(0, 0), [RESUMED, [0x62, 2, 0, 1]].concat());
+    assert_eq!(cores.shelf.owed(), 1);
+    cores.send(0, 0, &[0x70, 2, 0, 1]);
+    assert_eq!((cores.shelf.owed(), cores.report(0).queued_messages), (0, 0));
 }
 
 #[test]

@@ -21,6 +21,11 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
+    /// How much its sessions are owed or have not completed.
+    pub(super) fn owed(&self) -> usize {
+        self.sessions.values().map(|kept| kept.owed.len() + kept.received.len()).sum()
+    }
+
     /// How many sessions it has.
     pub(super) fn sessions(&self) -> usize {
         self.sessions.len()
@@ -151,9 +156,10 @@ impl Cores {
         self.settle();
     }
 
-    /// Time begins to pass after a crash.
-    pub(super) fn tick(&mut self) {
+    /// Time passes, and begins to after a crash.
+    pub(super) fn tick(&mut self, span: Span) {
         for core in &mut self.cores {
+            core.now = core.now + span;
             core.engine.tick(core.now, &mut core.fx);
         }
         self.settle();
@@ -181,6 +187,11 @@ impl Cores {
     pub(super) fn member(&mut self, core: usize, slot: u32, qos: u8) {
         self.send(core, slot, &connect(&format!("{core}-{slot}"), false));
         self.send(core, slot, &subscribe("$share/g/t", qos));
+    }
+
+    /// What came to a client since the last look.
+    pub(super) fn taken(&mut self, core: usize, slot: u32) -> Vec<u8> {
+        self.cores[core].taken(slot)
     }
 
     /// What a taker took, in its order.
