@@ -14,7 +14,7 @@ use super::publish::Outcome;
 use super::{Effects, Engine, Fetch, Fetched, PersistOp, StoreState, StoredSession};
 use crate::session::connect::Will;
 use crate::session::{Presence, Queued, Session, Stored};
-use crate::types::{HashSeed, Map, Now, QoS, SessionId, SessionKey};
+use crate::types::{HashSeed, Map, Now, QoS, SessionId, SessionKey, Span};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -23,6 +23,9 @@ const RUNNING_MAX: usize = 4;
 /// Messages and bytes that are fetched back at a time.
 const BATCH_MESSAGES: u32 = 1_024;
 const BATCH_BYTES: u64 = 256 << 10;
+/// While the store takes nothing new, one batch moves in this time: what members take then makes room, and the reserve lasts
+/// until what has moved is settled.
+const TRICKLE: Span = Span::from_secs(1);
 
 /// What was asked of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +87,13 @@ struct Handover {
 pub(super) struct Handovers {
     all: Map<SessionId, Handover>,
     order: VecDeque<SessionId>,
+    /// When to go on while the store takes nothing new.
+    resume_at: Now,
 }
 
 impl Handovers {
     pub(super) fn new(seed: HashSeed) -> Self {
-        Self { all: seed.map(), order: VecDeque::new() }
+        Self { all: seed.map(), order: VecDeque::new(), resume_at: Now(0) }
     }
 
     /// Whether a session that goes on may not ask the store for messages: it might get some that are leaving it.
@@ -98,6 +103,11 @@ impl Handovers {
                 .all
                 .get(&id)
                 .is_some_and(|handover| handover.moving > 0 || handover.asked != Asked::Nothing)
+    }
+
+    /// When to go on, if that is not whenever something happens.
+    pub(super) fn deadline(&self, store: StoreState) -> Option<Now> {
+        (store == StoreState::Refusing && !self.order.is_empty()).then_some(self.resume_at)
     }
 
     fn list(&mut self, id: SessionId) {
@@ -211,8 +221,16 @@ impl Engine {
 
     /// At the end of a turn: goes on with some of them.
     pub(super) fn hand_over_more(&mut self, now: Now, fx: &mut impl Effects) {
+        let running = match self.handovers.deadline(self.durable.state) {
+            None => RUNNING_MAX,
+            Some(at) if now < at => return,
+            Some(_) => {
+                self.handovers.resume_at = now + TRICKLE;
+                1
+            }
+        };
         let mut at = 0;
-        while at < RUNNING_MAX
+        while at < running
             && let Some(&id) = self.handovers.order.get(at)
         {
             if self.is_handed_over(now, id, fx) {
@@ -230,11 +248,7 @@ impl Engine {
     /// Does the next step, unless one is being done. True when there is none.
     fn is_handed_over(&mut self, now: Now, id: SessionId, fx: &mut impl Effects) -> bool {
         let Some(handover) = self.handovers.all.get_mut(&id) else { return true };
-        if handover.moving > 0
-            || handover.asked != Asked::Nothing
-            || self.stopping
-            || self.durable.state != StoreState::Ready
-        {
+        if handover.moving > 0 || handover.asked != Asked::Nothing || self.stopping {
             return false;
         }
         let (key, until) = (handover.key, handover.range.end);
@@ -366,7 +380,7 @@ fn ending(id: SessionId, session: &Session) -> StoredSession {
     StoredSession {
         id,
         client_id: session.client_id.clone(),
-        expiry: Some(crate::types::Span(0)),
+        expiry: Some(Span(0)),
         away: None,
         will: None,
         next_seq: session.next_seq,

@@ -37,7 +37,8 @@ impl Engine {
         if !self.later.is_empty() {
             return Some(Now(0));
         }
-        let deadlines = [self.timers.next(), self.logins.deadline(), self.durable.deadline()];
+        let handovers = self.handovers.deadline(self.durable.state);
+        let deadlines = [self.timers.next(), self.logins.deadline(), self.durable.deadline(), handovers];
         deadlines.into_iter().flatten().min()
     }
 

@@ -218,6 +218,23 @@ fn what_expires_after_it_was_sent_and_the_broker_was_killed_gives_its_packet_id_
 }
 
 #[test]
+fn a_store_that_takes_nothing_new_gets_room_by_what_others_take() {
+    let mut cores = with_backlog(1, 1);
+    cores.refuse();
+    end(&mut cores);
+    let mut seconds = 0;
+    while cores.got(1, 1).len() < COUNT as usize {
+        let before = cores.got(1, 1).len();
+        cores.tick(Span::from_secs(1));
+        assert!(cores.got(1, 1).len() < before + 5, "a batch at a time");
+        seconds += 1;
+        assert!(seconds < 50);
+    }
+    cores.tick(Span::from_secs(1));
+    assert_eq!((sorted(cores.got(1, 1)), cores.shelf.sessions()), (expected(1), 1));
+}
+
+#[test]
 fn without_another_member_it_ends_at_once() {
     let mut cores = Cores::new(2, &narrow());
     cores.member(0, 0, 1);

@@ -189,6 +189,11 @@ impl Cores {
         self.send(core, slot, &subscribe("$share/g/t", qos));
     }
 
+    /// The store takes nothing new.
+    pub(super) fn refuse(&mut self) {
+        self.cores.iter_mut().for_each(|core| core.engine.store_is(StoreState::Refusing));
+    }
+
     /// What came to a client since the last look.
     pub(super) fn taken(&mut self, core: usize, slot: u32) -> Vec<u8> {
         self.cores[core].taken(slot)
