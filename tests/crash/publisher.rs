@@ -75,7 +75,7 @@ impl Publisher {
             self.publish(&format!("kept/{}/{topic}", self.number), qos, what, ledger);
         } else {
             let qos = *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
-            let kind = if rng.chance(1, 3) { JOB } else { "live/" };
+            let kind = if rng.chance(1, 2) { JOB } else { "live/" };
             self.publish(&format!("{kind}{}/{topic}", self.number), qos, what, ledger);
         }
     }

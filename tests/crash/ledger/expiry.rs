@@ -4,8 +4,8 @@ use super::Ledger;
 use crate::wire::Arrival;
 use std::time::{Duration, Instant};
 
-/// Seconds are counted whole, and the broker looks at its clock once a turn.
-const SLACK_S: u64 = 1;
+/// How far the clocks of a broker and its clients may be apart: it looks at its own once a turn.
+const SLACK: Duration = Duration::from_millis(200);
 
 /// A Message Expiry Interval, and when it began at the earliest and at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -27,25 +27,29 @@ impl Expiry {
 
     /// Whether it may have run out.
     pub(super) fn may_be_over(&self) -> bool {
-        self.first.elapsed() >= Duration::from_secs(u64::from(self.seconds))
+        self.first.elapsed() + SLACK >= self.all()
+    }
+
+    fn all(&self) -> Duration {
+        Duration::from_secs(u64::from(self.seconds))
     }
 
     /// What is wrong with a message that came with so many seconds `left`, on a connection of this age.
     fn check(&self, left: Option<u32>, since: Instant, is_v5: bool, dup: bool) -> Result<(), String> {
-        let all = u64::from(self.seconds);
         // It waited for its client for that long, whenever that one read it.
-        let waited = since.saturating_duration_since(self.last).as_secs();
+        let waited = since.saturating_duration_since(self.last).saturating_sub(SLACK);
         // What was sent before may be sent again, however late.
-        if !dup && waited > all + SLACK_S {
-            return Err(format!("{waited} s after it was sent, to expire in {all} s"));
+        if !dup && waited > self.all() {
+            return Err(format!("{waited:?} after it was sent, to expire in {} s", self.seconds));
         }
         if !is_v5 {
             return Ok(());
         }
         let Some(left) = left.map(u64::from) else { return Err("without its expiry".to_owned()) };
-        let least = all.saturating_sub(self.first.elapsed().as_secs() + 1 + SLACK_S);
-        let most = (all + SLACK_S).saturating_sub(waited);
-        if (least..=most).contains(&left) || dup && left <= all {
+        let whole = |left: Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        let least = whole(self.all().saturating_sub(self.first.elapsed() + SLACK)).max(u64::from(!dup));
+        let most = whole(self.all().saturating_sub(waited));
+        if (least..=most).contains(&left) {
             return Ok(());
         }
         Err(format!("to expire in {left} s instead of {least} to {most}"))
@@ -92,5 +96,7 @@ mod tests {
                 && expiry.check(Some(2), now, true, false).is_err()
         );
         assert!(expiry.check(None, now, true, false).is_err());
+        let expiry = Expiry { seconds: 1, first: ago(2), last: now };
+        assert!(expiry.check(Some(0), now, true, false).is_err(), "it had run out");
     }
 }
