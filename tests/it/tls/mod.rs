@@ -3,6 +3,7 @@
 mod authority;
 mod client_certificates;
 mod files;
+mod flood;
 mod handshakes;
 mod memory;
 mod openssl;
