@@ -11,3 +11,4 @@ mod programs;
 mod reload;
 mod site;
 mod start;
+mod storm;
