@@ -130,12 +130,12 @@ fn a_session_that_lost_its_connection_with_the_broker_is_away_since_then_however
     let mut bench = with_restored("sub", 7, Vec::new(), Backlog::default());
     bench.now = Now(5_000);
     bench.engine.turn_end(bench.now, &mut bench.fx);
-    let [PersistOp::Session(stored)] = &bench.fx.kept[..] else { panic!("{:?}", bench.fx.kept) };
-    assert_eq!((stored.away, stored.unsent_from), (Some(Now(0)), Some(7)));
+    let [PersistOp::Session(stored)] = &bench.fx.batches[0].ops[..] else { panic!("{:?}", bench.fx.batches) };
+    assert_eq!((stored.away, stored.unsent_from), (Some(Now(0)), None));
 }
 
 #[test]
-fn qos_2_that_a_client_may_hold_comes_again_after_a_restart_however_old_it_is() {
+fn the_id_of_expired_qos_2_that_a_client_may_hold_is_given_back_after_a_restart() {
     let backlog = Backlog { from: 0, messages: 2, bytes: 200 };
     let mut bench = with_restored("sub", 2, Vec::new(), backlog);
     bench.now = Now(5_000);
@@ -150,7 +150,8 @@ fn qos_2_that_a_client_may_hold_comes_again_after_a_restart_however_old_it_is() 
     let messages = vec![old(0, QoS::AtLeastOnce), old(1, QoS::ExactlyOnce)];
     let key = bench.engine.by_client["sub"];
     bench.engine.fetched(bench.now, Fetched { key, session, messages }, &mut bench.fx);
-    assert_eq!(bench.taken(0), publish(0xc, "a", Some(2), "x"), "and of QoS 1 it does not");
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.taken(0), [0x62, 2, 0, 2], "and of QoS 1 nothing is held");
 }
 
 #[test]
