@@ -1,6 +1,10 @@
 //! HTTP and WebSocket on one port, for browsers and byte by byte.
 
+mod bundle;
+mod client;
+mod files;
 mod page;
+mod upgrade;
 
 use crate::support::{Broker, Certificates};
 use tempfile::TempDir;
