@@ -20,4 +20,5 @@ mod sessions;
 mod shards;
 mod store;
 mod support;
+mod tls;
 mod websocket;

@@ -42,3 +42,10 @@ pub(super) fn with_settings(settings: &str, test: impl Fn(&Broker) + Sync) {
         }
     });
 }
+
+/// Runs an exchange on brokers of every number of shards that listen on a WebSocket beside their plain listener.
+pub(super) fn beside_websocket(test: impl Fn(&Broker)) {
+    for shards in [1, 2, 4] {
+        test(&Broker::beside("ws", shards, "", ""));
+    }
+}

@@ -1,6 +1,6 @@
 //! An authority of a test's own, and what it has signed.
 
-use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::path::{Path, PathBuf};
 
 /// An authority, and a server's certificate for this machine in files.
@@ -13,6 +13,8 @@ pub(crate) struct Certificates {
 impl Certificates {
     pub(crate) fn new(folder: &Path) -> Self {
         let mut params = CertificateParams::new([]).expect("no names");
+        // With one name for both OpenSSL takes the server's for a certificate that has signed itself.
+        params.distinguished_name.push(DnType::CommonName, "an authority for tests");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let authority = params.self_signed(&key).expect("a certificate");

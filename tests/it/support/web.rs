@@ -100,13 +100,28 @@ impl Web {
     /// The next bytes of MQTT are these, in however many binary frames.
     #[track_caller]
     pub(crate) fn expect(&mut self, mqtt: &[u8]) {
-        while self.mqtt.len() < mqtt.len() {
+        let got = self.take(mqtt.len());
+        assert!(got == mqtt, "got {got:02x?} instead of {mqtt:02x?}");
+    }
+
+    /// The next packet of MQTT, which is a short one.
+    #[track_caller]
+    pub(crate) fn packet(&mut self) -> Vec<u8> {
+        let mut packet = self.take(2);
+        assert!(packet[1] < 0x80, "a longer packet: {packet:02x?}");
+        packet.extend(self.take(packet[1].into()));
+        packet
+    }
+
+    /// The next bytes of MQTT.
+    #[track_caller]
+    fn take(&mut self, len: usize) -> Vec<u8> {
+        while self.mqtt.len() < len {
             let (first, payload) = self.frame();
             assert_eq!(first, 0x82, "a whole binary message instead of {payload:02x?}");
             self.mqtt.extend(payload);
         }
-        let got: Vec<u8> = self.mqtt.drain(..mqtt.len()).collect();
-        assert!(got == mqtt, "got {got:02x?} instead of {mqtt:02x?}");
+        self.mqtt.drain(..len).collect()
     }
 
     /// The broker closes with this code, and then the connection.

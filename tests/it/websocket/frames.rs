@@ -152,21 +152,23 @@ fn mqtt_before_a_broken_frame_is_served() {
 }
 
 #[test]
-fn a_frame_above_packet_bytes_max_is_refused_before_it_comes() {
+fn what_is_too_large_is_refused_before_it_comes() {
     let broker = Broker::beside("ws", 2, "[limits]\npacket_bytes_max = 100_000", "");
     let mut web = Web::open(broker.beside);
     web.connect("large");
+    // A frame may be larger than a packet, and have many.
     let packet = publish(0, "large", None, &[7; 90_000]);
-    web.send(&packet);
-    web.send(&PINGREQ);
+    web.send(&[&packet[..], &packet, &PINGREQ].concat());
     web.expect(&PINGRESP);
-    web.raw.send(&[&[FIN | BINARY, 0xff][..], &100_001u64.to_be_bytes()].concat());
-    web.expect_close(1009);
-    // A packet may be too large in frames that are not.
-    let mut web = Web::open(broker.beside);
-    web.connect("large");
-    web.send(&publish(0, "large", None, &[7; 100_000])[..50_000]);
+    // A frame of two GiB, and of it no more than the packet's length.
+    let header = [&[FIN | BINARY, 0xff][..], &(1u64 << 31).to_be_bytes(), &[0; 4]].concat();
+    web.raw.send(&[&header[..], &publish(0, "large", None, &[7; 100_000])[..4]].concat());
     web.expect_close(1000);
+    until("it is logged", || broker.log().contains("more than the maximum of 100000"));
+    let mut web = Web::open(broker.beside);
+    web.connect("larger");
+    web.raw.send(&[&[FIN | BINARY, 0xff][..], &(1u64 << 32).to_be_bytes()].concat());
+    web.expect_close(1009);
 }
 
 #[test]

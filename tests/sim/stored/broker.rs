@@ -4,7 +4,7 @@
 use super::keeper::{Committer, Keeper};
 use crate::dice::index;
 use crate::oracle::Verdict;
-use crate::shard::{self, Cause, Item, Placement, Shard};
+use crate::shard::{self, Item, Placement, Shard};
 use bytes::BytesMut;
 use pantala::engine::{Restored, Setup, StoreState};
 use pantala::types::{ConnKey, HashSeed, Limits, Now, Rng, ShardId};
@@ -181,16 +181,4 @@ impl Life {
         let mut conns = self.shards.iter().flat_map(|shard| shard.sink.conns.iter());
         self.is_kept() && conns.all(|(_, conn)| conn.output.is_empty() && !conn.refused)
     }
-}
-
-/// What an item of the store or of another core is to an engine, if it is anything.
-pub(super) fn cause<'a>(from: usize, item: Item) -> Result<Cause<'a>, Item> {
-    Ok(match item {
-        Item::Engine(message) => Cause::Peer { from: shard_id(from), message },
-        Item::Durable(until) => Cause::Durable(until),
-        Item::Fetched(fetched) => Cause::Fetched(fetched),
-        Item::StoreIs(state) => Cause::StoreIs(state),
-        Item::StoreStuck => Cause::StoreStuck,
-        other => return Err(other),
-    })
 }

@@ -92,6 +92,8 @@ pub(super) struct Client {
     pub(super) closed: Option<Now>,
     /// Since when it has no connection.
     pub(super) gone: Option<Gone>,
+    /// The same before its last connection, as long as the store may not know of that.
+    pub(super) former: Option<Now>,
     input: Vec<u8>,
     /// Packets for the broker.
     pub(super) says: Vec<BytesMut>,
@@ -142,6 +144,7 @@ impl Client {
             known: Known::No,
             closed: None,
             gone: None,
+            former: None,
             input: Vec::new(),
             says: Vec::new(),
             outgoing: VecDeque::new(),
@@ -253,12 +256,15 @@ impl Client {
         self.doubt |= self.habits.version.is_v5() && self.known != Known::No;
     }
 
-    /// The broker reads its CONNECT; `calm` when nothing is due there.
-    pub(super) fn connecting(&mut self, now: Now, calm: bool, ledger: &mut Ledger) {
+    /// The broker reads a CONNECT of it; `calm` when nothing is due there. False when the session may be another one from now
+    /// on.
+    pub(super) fn connecting(&mut self, now: Now, calm: bool, ledger: &mut Ledger) -> bool {
         self.read = (now, calm);
-        if !self.session(now).0 {
+        let (must, _) = self.session(now);
+        if !must {
             self.let_go(ledger);
         }
+        must
     }
 
     /// The connection is gone, and all that was not said on it.
@@ -444,6 +450,10 @@ impl Client {
             self.will_is_sure = self.lasts();
             self.born = if self.lasts() { now } else { self.born };
         }
+        self.former = self
+            .gone
+            .filter(|_| present)
+            .map(|(first, _)| self.former.map_or(first, |known| known.min(first)));
         (self.known, self.doubt, self.open, self.gone) = (Known::Yes, false, true, None);
         let again: Vec<_> =
             self.outgoing.iter().map(|known| (known.id, known.message, known.stage)).collect();

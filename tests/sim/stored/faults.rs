@@ -48,6 +48,9 @@ impl Faults {
 impl Stored {
     /// Something goes wrong, or not.
     pub(super) fn go_wrong(&mut self) -> Verdict {
+        if self.life.is_kept() {
+            self.clients.iter_mut().for_each(|client| client.former = None);
+        }
         let rng = &mut self.dice.faults;
         let step = self.step;
         if self.faults.short_until.is_some_and(|until| until <= step) {
@@ -149,7 +152,8 @@ impl Stored {
         let born = self.clients.iter().map(|client| client.born).max().unwrap_or_default();
         ensure!(born <= alive && alive <= ended, "alive {alive:?}, but {born:?} and {ended:?}");
         for client in &mut self.clients {
-            client.gone = client.gone.map(|(first, last)| (first.min(alive), last));
+            let former = client.former.take().unwrap_or(alive);
+            client.gone = client.gone.map(|(first, last)| (first.min(alive).min(former), last));
         }
         self.look_at(&restored)
     }

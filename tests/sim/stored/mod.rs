@@ -47,7 +47,6 @@ pub(crate) struct Stored {
     faults: Faults,
     limits: Limits,
     dice: Dice,
-    bug: Option<Bug>,
     pub(crate) loud: bool,
     pub(crate) story: Vec<String>,
 }
@@ -71,8 +70,7 @@ impl Stored {
         let count = 1 + index(rng, CORES_MAX);
         let (life, _) = Life::start(&mut keeper, count, &limits, rng)?;
         let (now, step, loud, story) = (Now(TICK.0), 0, false, Vec::new());
-        let mut stored =
-            Self { now, step, keeper, life, clients, ledger, faults, limits, dice, bug, loud, story };
+        let mut stored = Self { now, step, keeper, life, clients, ledger, faults, limits, dice, loud, story };
         stored.life.flush_store();
         Ok(stored)
     }
@@ -127,7 +125,7 @@ impl Stored {
         let events = std::mem::take(&mut shard.sink.events);
         if self.loud && !(events.is_empty() && matches!(cause, Cause::Tick | Cause::TurnEnd)) {
             let sink = &self.life.shards[core].sink;
-            let version = |conn: ConnKey| version.or(sink.version(conn)).unwrap_or(Version::V311);
+            let version = |conn: ConnKey| version.or_else(|| sink.version(conn)).unwrap_or(Version::V311);
             let mut lines = vec![super::trace::cause(cause, version)];
             lines.extend(events.iter().map(|event| format!("    {}", super::trace::event(event, version))));
             lines.into_iter().for_each(|line| self.say(|| format!("core {core}: {line}")));

@@ -1,7 +1,7 @@
 //! A core's turn, in the order of `Shard::turn`, and what its engine says to clients.
 
 use super::Stored;
-use super::broker::{Wire, cause};
+use super::broker::{Life, Wire, shard_id};
 use super::client::number;
 use crate::dice::index;
 use crate::oracle::{Verdict, ensure};
@@ -37,15 +37,18 @@ impl Stored {
     }
 
     fn hear(&mut self, core: usize, from: usize, item: Item) -> Verdict {
-        match item {
+        let cause = match item {
             Item::Restored(all) => {
-                all.into_iter().try_for_each(|restored| self.call(core, &Cause::Restored(restored)))
+                return all.into_iter().try_for_each(|restored| self.call(core, &Cause::Restored(restored)));
             }
-            item => match cause(from, item) {
-                Ok(cause) => self.call(core, &cause),
-                Err(item) => self.life.note(core, item),
-            },
-        }
+            Item::Engine(message) => Cause::Peer { from: shard_id(from), message },
+            Item::Durable(until) => Cause::Durable(until),
+            Item::Fetched(fetched) => Cause::Fetched(fetched),
+            Item::StoreIs(state) => Cause::StoreIs(state),
+            Item::StoreStuck => Cause::StoreStuck,
+            other => return self.life.note(core, other),
+        };
+        self.call(core, &cause)
     }
 
     /// Tells an engine that there is room again.
@@ -105,12 +108,20 @@ impl Stored {
         }
         let at = self.client_of(core, key);
         let version = self.clients[at].habits.version;
-        if let Ok(Packet::Publish(publish)) = decode(frame, version)
-            && let Ok(message) = number(publish.payload)
-        {
+        let message = match decode(frame, version) {
+            Ok(Packet::Publish(publish)) => number(publish.payload).ok(),
+            _ => None,
+        };
+        let refused = |life: &Life| life.shards[core].engine.report().counters.dropped.store_refused;
+        let before = refused(&self.life);
+        if let Some(message) = message {
             self.ledger.taken(message, self.now, self.keeper.commits);
         }
-        self.call(core, &Cause::Packet { conn: key, frame, shared: None })
+        self.call(core, &Cause::Packet { conn: key, frame, shared: None })?;
+        if let Some(message) = message.filter(|_| refused(&self.life) > before) {
+            self.ledger.turned_away(message);
+        }
+        Ok(())
     }
 
     fn client_of(&self, core: usize, key: ConnKey) -> usize {
@@ -134,7 +145,13 @@ impl Stored {
         let Some(conn) = shard.sink.conns.get_mut(key) else { return Ok(()) };
         let client = &mut self.clients[at];
         conn.phase = Phase::Open(client.habits.version);
-        client.connecting(self.now, calm, &mut self.ledger);
+        let wire = conn.socket;
+        let is_last = client.wire == Some(wire);
+        let same = client.connecting(self.now, calm, &mut self.ledger);
+        if !is_last && !same && client.wire.is_some() {
+            // It could not know whose session the answer on its last connection is about.
+            self.vanish(at, true);
+        }
         self.back(at, calm);
         let name = self.clients[at].habits.name.clone();
         let connect = Connect::decode(body).map_err(|error| error.to_string())?;
@@ -143,7 +160,7 @@ impl Stored {
     }
 
     /// A message is put into a client's output.
-    pub(super) fn offered(&mut self, core: usize, key: ConnKey, frame: &[u8]) -> Verdict {
+    pub(super) fn offered(&self, core: usize, key: ConnKey, frame: &[u8]) -> Verdict {
         let version = self.clients[self.client_of(core, key)].habits.version;
         let Packet::Publish(publish) = whole(frame, version)? else {
             return Err(format!("{frame:02x?} is no PUBLISH"));
@@ -162,11 +179,9 @@ impl Stored {
         let (Packet::PubAck(ack) | Packet::PubRec(ack)) = whole(frame, client.habits.version)? else {
             return Ok(());
         };
-        let Some(message) = client.published(ack.packet_id) else { return Ok(()) };
-        if ack.reason.is_error() {
-            self.ledger.turned_away(message);
+        let Some(message) = client.published(ack.packet_id).filter(|_| !ack.reason.is_error()) else {
             return Ok(());
-        }
+        };
         // Whose session may have expired needs nothing.
         let owed = self.ledger.unkept(message, self.keeper.commits);
         let mut owed = owed.into_iter().filter(|who| {
