@@ -59,7 +59,7 @@ const scenarios = {
       assert.deepEqual(errors, [])
       // One connection, to where the page came from.
       assert.deepEqual(sockets, [new URL('/', url.replace(/^http/, 'ws')).href])
-      const types = [...answers].map(([path, response]) => [path, response.status(), response.headers()['content-type']])
+      const types = [...answers].map(([path, response]) => [path, response.status(), response.headers()['content-type'].split(';')[0]])
       assert.deepEqual(types.sort(), [
         ['/', 200, 'text/html'],
         ['/mqtt.js', 200, 'text/javascript'],
