@@ -3,7 +3,7 @@
 
 use super::groups::Member;
 use super::retain::keeper;
-use super::{Effects, Engine, PersistOp, Restored, RestoredSession};
+use super::{Effects, Engine, PersistOp, Restored, RestoredSession, StoredSession};
 use crate::session::{Presence, Session, Subscription};
 use crate::topic::{Subscriber, SubscriptionFlags, TopicFilter, TopicName};
 use crate::types::{HashSeed, Message, Now, SessionKey, ShardId, Span};
@@ -42,6 +42,9 @@ impl Engine {
             self.durable.ask(PersistOp::End(stored.id));
             return;
         }
+        if !self.replaces_former(now, &stored, fx) {
+            return;
+        }
         let (since, was_connected) = (stored.away.unwrap_or(alive), stored.away.is_none());
         let mut session = Session::new(&stored.client_id, since, self.setup.seed);
         session.stored = Some(stored.id);
@@ -67,6 +70,21 @@ impl Engine {
             self.store_session(key);
         }
         self.arm(now, key);
+    }
+
+    /// Of two sessions of one client the later counts: the end of the former waited for messages that move to others when the
+    /// broker ended. False when it is this one that has ended.
+    fn replaces_former(&mut self, now: Now, stored: &StoredSession, fx: &mut impl Effects) -> bool {
+        let Some(&known) = self.by_client.get(&stored.client_id) else { return true };
+        let Some(session) = self.sessions.get_mut(known) else { return true };
+        if session.stored.is_some_and(|former| former.0 > stored.id.0) {
+            self.durable.ask(PersistOp::End(stored.id));
+            return false;
+        }
+        // Its will was published when it ended.
+        session.presence = Presence::Away { since: now, will: None };
+        self.end_session(now, known, fx);
+        true
     }
 
     fn restore_subscription(

@@ -110,8 +110,14 @@ fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog
     let setup =
         Setup { store: StoreState::Ready, ..Setup::new(ShardId(0), 1, Limits::default(), HashSeed(3)) };
     let mut bench = Bench { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) };
+    let session = RestoredSession { inbound, backlog, ..restored(1, client_id, next_seq) };
+    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
+    bench
+}
+
+fn restored(id: u64, client_id: &str, next_seq: u64) -> RestoredSession {
     let stored = StoredSession {
-        id: SessionId(1),
+        id: SessionId(id),
         client_id: client_id.into(),
         expiry: Some(Span::from_secs(100)),
         away: None,
@@ -119,10 +125,28 @@ fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog
         next_seq,
         unsent_from: None,
     };
-    let (subscriptions, received) = (Vec::new(), Vec::new());
-    let session = RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog };
-    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
-    bench
+    let (subscriptions, inbound, received) = Default::default();
+    RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog: Backlog::default() }
+}
+
+#[test]
+fn of_two_sessions_of_one_client_the_later_one_comes_back() {
+    for ids in [[1, 2], [2, 1]] {
+        let setup =
+            Setup { store: StoreState::Ready, ..Setup::new(ShardId(0), 1, Limits::default(), HashSeed(3)) };
+        let mut bench = Bench { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) };
+        for id in ids {
+            let session = Restored::Session(Box::new(restored(id, "twice", 0)));
+            bench.engine.restore(bench.now, session, &mut bench.fx);
+        }
+        bench.engine.turn_end(bench.now, &mut bench.fx);
+        assert_eq!(bench.engine.report().sessions, 1);
+        let ends = bench.fx.kept.iter().filter_map(|op| match op {
+            PersistOp::End(session) => Some(session.0),
+            _ => None,
+        });
+        assert_eq!(ends.collect::<Vec<_>>(), [1]);
+    }
 }
 
 #[test]
