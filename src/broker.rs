@@ -4,14 +4,16 @@ use crate::mesh::Mesh;
 use crate::sasl::Users;
 use crate::shard::{Clock, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine};
 use crate::store::NoStore;
-use crate::transport;
-use crate::types::{Features, HashSeed, Limits, Now, Redirect, SHARDS_MAX, ShardId, Span};
+use crate::transport::tls::{Acceptor, TlsError};
+use crate::transport::{self, Address, Gate, ListenError, ListenerSettings};
+use crate::types::{Features, HashSeed, Limits, Now, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::net::SocketAddr;
+use std::fmt;
 use std::sync::Arc;
+use tracing::{error, info};
 
 /// Batches that wait on one link at most; then the sender stops reading from its clients.
 const LINK_BATCHES: usize = 64;
@@ -22,8 +24,8 @@ const IO_MEMORY: usize = 64 << 10;
 /// What a broker is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses to listen on, port 0 for any free port, and where the clients of each are sent instead of being served.
-    pub listeners: Vec<(SocketAddr, Option<Redirect>)>,
+    /// Addresses to listen on, port 0 for any free port, and what each listener is told.
+    pub listeners: Vec<(Address, ListenerSettings)>,
     /// The processor of each shard, 1 to 256 of them. Shards may share one.
     pub cores: Vec<usize>,
     /// The operator's bounds.
@@ -46,7 +48,10 @@ pub enum StartError {
     Shards(usize),
     /// Something else has the address, or it is not one of this machine's.
     #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, Errno),
+    Listen(Address, ListenError),
+    /// Its certificates cannot be used.
+    #[error("cannot listen on {0} with TLS: {1}")]
+    Tls(Address, TlsError),
     /// The machine lacks something.
     #[error(transparent)]
     Machine(#[from] Unsuitable),
@@ -68,10 +73,37 @@ impl StartError {
     }
 }
 
+/// An address that is listened on, with the port that port 0 became.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// Where.
+    pub address: Address,
+    gate: Arc<Gate>,
+}
+
+impl Listening {
+    /// Whether only clients on this machine can connect.
+    pub fn is_local(&self) -> bool {
+        match &self.address {
+            Address::Net(address) => address.ip().is_loopback(),
+            Address::Unix(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Net(address) => write!(f, "{}://{address}", self.gate.settings().scheme()),
+            Address::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
 /// A running broker. Dropping it without [`Broker::stop`] leaves its threads running.
 #[derive(Debug)]
 pub struct Broker {
-    addresses: Vec<SocketAddr>,
+    listening: Vec<Listening>,
     stop: Arc<Stop>,
     shards: Vec<ExecutorJoinHandle<Result<(), Errno>>>,
     /// Raised when the shards have stopped.
@@ -90,7 +122,7 @@ impl Broker {
         let shards = shards.ok_or(StartError::Shards(count))?;
         machine::raise_limits();
         machine::check()?;
-        let (addresses, mut listeners) = listen(&settings.listeners, count)?;
+        let (listening, mut listeners) = listen(settings.listeners, count)?;
         let (stop, store_stop) = (Arc::new(Stop::new()?), Stop::new()?);
         let seed = seed()?;
         let opened = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
@@ -100,7 +132,7 @@ impl Broker {
         let mut ports = Mesh::new(shards + u16::from(opened.is_some()), LINK_BATCHES)?;
         let store_port = opened.and_then(|opened| Some((opened, ports.pop()?)));
         let shards_made = Vec::with_capacity(count);
-        let mut broker = Self { addresses, stop, shards: shards_made, store_stop, storage: None };
+        let mut broker = Self { listening, stop, shards: shards_made, store_stop, storage: None };
         for (id, port) in (0..).map(ShardId).zip(ports) {
             let plan = Plan {
                 id,
@@ -155,9 +187,23 @@ impl Broker {
         error
     }
 
-    /// The addresses that are listened on, with the ports that port 0 became.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// The addresses that are listened on.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
+    }
+
+    /// Reads all certificates again, for connections from now on. Where something is wrong with them, the listener keeps
+    /// those that it has; the log says so.
+    pub fn reload(&self) {
+        for listening in &self.listening {
+            match listening.gate.tls().map(Acceptor::reload) {
+                Some(Ok(())) => info!(listener = %listening, "certificates were read again"),
+                Some(Err(error)) => {
+                    error!(listener = %listening, "certificates stay as they were: {error}");
+                }
+                None => {}
+            }
+        }
     }
 
     /// Stops: no new connections, a goodbye to every client, and a few seconds for it to arrive.
@@ -165,12 +211,17 @@ impl Broker {
         self.stop.raise();
         for shard in self.shards {
             if let Err(error) = shard.join() {
-                tracing::error!(%error, "a shard had failed");
+                error!(%error, "a shard had failed");
             }
         }
         self.store_stop.raise();
         if let Some(storage) = self.storage {
             storage.join();
+        }
+        for listening in &self.listening {
+            if let Address::Unix(path) = &listening.address {
+                transport::remove(path);
+            }
         }
     }
 }
@@ -189,20 +240,22 @@ fn spawn(core: usize, plan: Plan) -> Result<ExecutorJoinHandle<Result<(), Errno>
 
 /// Opens every address once per shard. The sockets of one shard are together.
 fn listen(
-    addresses: &[(SocketAddr, Option<Redirect>)],
+    listeners: Vec<(Address, ListenerSettings)>,
     shards: usize,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<Listener>>), StartError> {
-    let mut bound = Vec::with_capacity(addresses.len());
+) -> Result<(Vec<Listening>, Vec<Vec<Listener>>), StartError> {
+    let mut listening = Vec::with_capacity(listeners.len());
     let mut by_shard: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(shards).collect();
-    for (address, redirect) in addresses {
-        let (address, sockets) =
-            transport::open(*address, shards).map_err(|error| StartError::Listen(*address, error))?;
-        bound.push(address);
+    for (address, settings) in listeners {
+        let gate = Gate::new(settings);
+        let gate = Arc::new(gate.map_err(|error| StartError::Tls(address.clone(), error))?);
+        let opened = transport::open(&address, gate.settings(), shards);
+        let (address, sockets) = opened.map_err(|error| StartError::Listen(address, error))?;
+        listening.push(Listening { address, gate: Arc::clone(&gate) });
         for (shard, socket) in by_shard.iter_mut().zip(sockets) {
-            shard.push(Listener::new(socket, redirect.clone()));
+            shard.push(Listener::new(socket, Arc::clone(&gate)));
         }
     }
-    Ok((bound, by_shard))
+    Ok((listening, by_shard))
 }
 
 /// Random, so that no journal is taken for another store's.

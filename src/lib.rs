@@ -18,7 +18,7 @@
 //!    store             what outlives the process
 //! 3  engine            one core's whole state: publish, fan-out, subscribe, retain, take-over, timers
 //! 2  session           one client: windows, queue, acknowledgements, will, deadlines
-//! 1  codec  topic  sasl bytes, topics, and who a client proves to be
+//! 1  codec  topic  sasl bytes, topics, and who a client proves to be             websocket  MQTT's bytes in its frames
 //! 0  types             ids, time, maps with a seed, slab, timer wheel, bounds, the shared message
 //! ```
 //!
@@ -53,6 +53,7 @@ pub mod types;
 pub mod codec;
 pub mod sasl;
 pub mod topic;
+pub mod websocket;
 
 pub mod session;
 

@@ -1,16 +1,16 @@
 //! From settings to a running broker, and from a signal to its end.
 
 use crate::Failure;
-use pantala::broker::{Broker, Settings, StartError};
-use pantala::config::{Config, CoreList, Durability, Listener, LogFormat, LogLevel, Store};
+use pantala::broker::{Broker, Listening, Settings, StartError};
+use pantala::config::{Config, CoreList, Durability, ListenUrl, Listener, LogFormat, LogLevel, Store};
 use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
+use pantala::transport::Address;
 use rustix::fs::Mode;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,9 +27,14 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     let mut signals = signals().map_err(Failure::running)?;
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
-    announce(broker.addresses());
-    if let Some(signal) = signals.forever().next() {
+    announce(broker.listening());
+    for signal in signals.forever() {
+        if signal == SIGHUP {
+            broker.reload();
+            continue;
+        }
         info!(signal, "stopping");
+        break;
     }
     broker.stop();
     info!("stopped");
@@ -38,11 +43,17 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
 
 fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
     let mut listeners = Vec::new();
-    for Listener { url, redirect } in &config.listeners {
-        let addresses = url.addresses();
+    for Listener { url, settings } in &config.listeners {
+        let addresses = match url {
+            ListenUrl::Net { host, port, .. } => host.addresses(*port),
+            ListenUrl::Unix(path) => {
+                listeners.push((Address::Unix(path.clone()), settings.clone()));
+                continue;
+            }
+        };
         let addresses =
             addresses.map_err(|error| Failure::running(format_args!("cannot listen on {url}: {error}")))?;
-        listeners.extend(addresses.into_iter().map(|address| (address, redirect.clone())));
+        listeners.extend(addresses.into_iter().map(|address| (Address::Net(address), settings.clone())));
     }
     Ok(Settings {
         listeners,
@@ -98,7 +109,7 @@ fn failure(error: &StartError) -> Failure {
     if error.is_unsuitable() { Failure::unsuitable(error) } else { Failure::running(error) }
 }
 
-/// SIGTERM and SIGINT as an iterator; a second one ends the process at once, whatever it is doing then.
+/// SIGTERM, SIGINT and SIGHUP as an iterator; a second one of the first two ends the process at once, whatever it is doing then.
 fn signals() -> io::Result<Signals> {
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
@@ -106,7 +117,7 @@ fn signals() -> io::Result<Signals> {
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked))?;
         flag::register(signal, Arc::clone(&asked))?;
     }
-    Signals::new([SIGTERM, SIGINT])
+    Signals::new([SIGTERM, SIGINT, SIGHUP])
 }
 
 fn start_logging(config: &Config) {
@@ -128,10 +139,9 @@ fn start_logging(config: &Config) {
 }
 
 /// Tells people, and scripts that wait for it, that clients can connect.
-fn announce(addresses: &[SocketAddr]) {
-    let mut lines: Vec<String> =
-        addresses.iter().map(|address| format!("listening on tcp://{address}")).collect();
-    if addresses.iter().all(|address| address.ip().is_loopback()) {
+fn announce(listening: &[Listening]) {
+    let mut lines: Vec<String> = listening.iter().map(|url| format!("listening on {url}")).collect();
+    if listening.iter().all(Listening::is_local) {
         lines.push(
             "only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883".to_owned(),
         );

@@ -169,11 +169,11 @@ fn mistakes_exit_with_2_and_start_nothing() {
         out: String::new(),
         err: format!(
             "{name}:2:1: limits.packet_byte_max: unknown key; did you mean packet_bytes_max?\n\
-             --listen: given \"ws://0.0.0.0:80\", expected tcp://HOST:PORT; ws:// listeners come with a later version\n\
+             --listen: given \"tls://0.0.0.0:80\", expected a listener without TLS; a file can say which cert and key tls://0.0.0.0:80 has\n\
              2 mistakes; nothing was started\n"
         ),
     };
-    let arguments = ["--config", name, "--listen", "ws://0.0.0.0:80"];
+    let arguments = ["--config", name, "--listen", "tls://0.0.0.0:80"];
     assert_eq!(outcome(&arguments), expected);
     assert_eq!(outcome(&[&["check"], &arguments[..]].concat()), expected);
 }

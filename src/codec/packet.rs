@@ -20,6 +20,15 @@ pub enum Version {
 }
 
 impl Version {
+    /// The standard's number.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V31 => "3.1",
+            Self::V311 => "3.1.1",
+            Self::V5 => "5.0",
+        }
+    }
+
     /// Whether it is 5.0: reason codes and properties exist.
     pub const fn is_v5(self) -> bool {
         matches!(self, Self::V5)

@@ -1,10 +1,10 @@
 //! Every key that a file can have, the range of its values, and the rules between keys.
 
 use super::raw::{Document, Section, grouped};
-use super::{Config, CoreList, Cores, Durability, ListenUrl, Listener, LogFormat, LogLevel, Mistake, Store};
+use super::{Config, CoreList, Cores, Durability, LogFormat, LogLevel, Mistake, Store, listener};
 use crate::sasl::{self, Users, Verifier};
 use crate::types::limits::{INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
-use crate::types::{Balance, Features, Limits, QoS, Redirect, SHARDS_MAX, Span};
+use crate::types::{Balance, Features, Limits, QoS, SHARDS_MAX, Span};
 use std::path::PathBuf;
 
 /// The whole of the largest packet: a byte, four bytes of length, and what those can express.
@@ -36,7 +36,7 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
     let (mut document, table) = Document::parse(name, text);
     let mut top = Section::top(&mut document, table.get_ref());
     let mut listeners = Vec::new();
-    if top.tables("listener", |section| listener_table(section, &mut listeners)) {
+    if top.tables("listener", |section| listener::read(section, &mut listeners)) {
         config.listeners = listeners;
     }
     top.table("cores", |section| cores(section, allowed, &mut config.cores));
@@ -53,32 +53,6 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
     });
     top.finish();
     document.into_mistakes()
-}
-
-fn listener_table(mut section: Section<'_, '_>, listeners: &mut Vec<Listener>) {
-    let url = section.value("url", |value| match value.as_str() {
-        Some(url) => listener(url, listeners),
-        None => Err("\"tcp://HOST:PORT\"".to_owned()),
-    });
-    section.require("url", "tcp://HOST:PORT");
-    let (mut to, mut permanent) = (None, false);
-    section.text("redirect", "another server, such as \"broker.example:1883\"", &mut to);
-    if section.flag("redirect_permanent", &mut permanent) && to.is_none() {
-        section.mistake("redirect_permanent", "redirect beside it");
-    }
-    let redirect = to.map(|to| Redirect { to, permanent });
-    listeners.extend(url.map(|url| Listener { url, redirect }));
-    section.finish();
-}
-
-/// A listener's URL that is not among `others`; or what was expected instead.
-pub(super) fn listener(url: &str, others: &[Listener]) -> Result<ListenUrl, String> {
-    let url: ListenUrl = url.parse().map_err(|bad: super::BadUrl| bad.to_string())?;
-    // Listeners share their port between shards, so the system would not refuse the second one.
-    if url.port != 0 && others.iter().any(|other| other.url == url) {
-        return Err("each listener once".to_owned());
-    }
-    Ok(url)
 }
 
 fn cores(mut section: Section<'_, '_>, allowed: &CoreList, cores: &mut Cores) {
@@ -115,6 +89,15 @@ fn store(mut section: Section<'_, '_>, store: &mut Store) {
     section.number("reserve_bytes", 0..=MEMORY_BYTES_MAX, &mut store.reserve_bytes);
     section.number("segment_bytes", 1 << 20..=1 << 32, &mut store.segment_bytes);
     section.number("checkpoint_bytes", 1 << 20..=1 << 32, &mut store.checkpoint_bytes);
+    let min = store.reserve_bytes_min();
+    if store.reserve_bytes < min {
+        // Whoever made the files longer did not think of the reserve.
+        let at_fault = ["reserve_bytes", "segment_bytes", "checkpoint_bytes"];
+        if let Some(key) = at_fault.into_iter().find(|key| section.has(key)) {
+            let (min, of) = (grouped(min), "three times segment_bytes and twice checkpoint_bytes");
+            section.mistake(key, &format!("reserve_bytes to be at least {min}, {of}"));
+        }
+    }
     section.finish();
 }
 

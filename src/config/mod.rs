@@ -7,18 +7,21 @@
 
 mod cores;
 mod keys;
+mod listener;
 mod mistake;
 mod raw;
 mod show;
 mod url;
 
 pub use cores::{BadCoreList, CoreList, Cores};
+pub use listener::Listener;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use show::user_table;
-pub use url::{BadUrl, Host, ListenUrl};
+pub use url::{BadUrl, Host, ListenUrl, Scheme};
 
 use crate::sasl::Users;
-use crate::types::{Features, Limits, Redirect, Span};
+use crate::transport::ListenerSettings;
+use crate::types::{Features, Limits, Span};
 use std::path::PathBuf;
 
 /// Every key with its default and a sentence.
@@ -48,7 +51,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listeners: vec![Listener::at(ListenUrl::LOCAL)],
+            listeners: vec![Listener { url: ListenUrl::LOCAL, settings: ListenerSettings::default() }],
             cores: Cores::default(),
             store: Store::default(),
             limits: Limits::default(),
@@ -57,22 +60,6 @@ impl Default for Config {
             sys_interval: Some(Span::from_secs(10)),
             log: Log::default(),
         }
-    }
-}
-
-/// `[[listener]]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Where to listen.
-    pub url: ListenUrl,
-    /// Where its clients are sent instead of being served, if they are.
-    pub redirect: Option<Redirect>,
-}
-
-impl Listener {
-    /// A listener that serves its clients.
-    pub const fn at(url: ListenUrl) -> Self {
-        Self { url, redirect: None }
     }
 }
 
@@ -110,6 +97,12 @@ impl Default for Store {
 }
 
 impl Store {
+    /// What the store may still write when it has begun to take nothing more: the segments that are under way or made ahead,
+    /// and a checkpoint of what has gathered, for which the settled state has half of the reserve to itself.
+    fn reserve_bytes_min(&self) -> u64 {
+        3 * self.segment_bytes + 2 * self.checkpoint_bytes
+    }
+
     /// Whether anything outlives the broker.
     pub fn is_kept(&self) -> bool {
         self.enabled && self.durability != Durability::None
@@ -249,8 +242,8 @@ impl Config {
             self.listeners.clear();
         }
         for url in &overrides.listen {
-            match keys::listener(url, &self.listeners) {
-                Ok(url) => self.listeners.push(Listener::at(url)),
+            match listener::url(url, &self.listeners).and_then(Listener::at) {
+                Ok(listener) => self.listeners.push(listener),
                 Err(expected) => refuse("--listen", url, expected),
             }
         }

@@ -210,6 +210,25 @@ impl<'s, 'f> Section<'s, 'f> {
         }
     }
 
+    /// Reads a list of texts. `take` says whether it could use them, and `expected` what it could have used.
+    pub(super) fn list(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        take: impl FnOnce(&[&str]) -> Option<()>,
+    ) {
+        self.value(key, |value| {
+            let items = value.as_array().ok_or(expected)?;
+            let texts: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+            texts.and_then(|texts| take(&texts)).ok_or(expected)
+        });
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.get(key).is_some()
+    }
+
     /// Refuses a table without `key`.
     pub(super) fn require(&mut self, key: &'static str, expected: &str) {
         // The key may stand on a line that could not be read.

@@ -2,21 +2,17 @@
 
 use super::keys::{BALANCE, OVERFLOW};
 use super::raw::grouped;
-use super::{Config, Durability, Listener, LogFormat, LogLevel, Store};
+use super::{Config, Durability, LogFormat, LogLevel, Store};
 use crate::sasl::Verifier;
-use crate::types::{Features, Limits, Redirect, Span};
+use crate::types::{Features, Limits, Span};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Taken apart in full, so that a new setting does not compile until it is shown.
         let Self { listeners, cores, store, limits, features, users, sys_interval, log } = self;
-        for Listener { url, redirect } in listeners {
-            writeln!(f, "[[listener]]\nurl = \"{url}\"")?;
-            if let Some(Redirect { to, permanent }) = redirect {
-                writeln!(f, "redirect = {}\nredirect_permanent = {permanent}", quoted(to))?;
-            }
-            writeln!(f)?;
+        for listener in listeners {
+            writeln!(f, "{listener}")?;
         }
         writeln!(f, "[cores]")?;
         match &cores.list {
@@ -143,7 +139,7 @@ fn show_features(f: &mut Formatter<'_>, features: &Features) -> fmt::Result {
 }
 
 /// A text as TOML has it: a basic string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {
@@ -155,11 +151,11 @@ fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-fn number(f: &mut Formatter<'_>, key: &str, number: impl Into<u64>) -> fmt::Result {
+pub(super) fn number(f: &mut Formatter<'_>, key: &str, number: impl Into<u64>) -> fmt::Result {
     writeln!(f, "{key} = {}", grouped(number.into()))
 }
 
-fn number_or(f: &mut Formatter<'_>, key: &str, number: Option<u64>, word: &str) -> fmt::Result {
+pub(super) fn number_or(f: &mut Formatter<'_>, key: &str, number: Option<u64>, word: &str) -> fmt::Result {
     match number {
         Some(number) => writeln!(f, "{key} = {}", grouped(number)),
         None => writeln!(f, "{key} = \"{word}\""),
@@ -167,6 +163,6 @@ fn number_or(f: &mut Formatter<'_>, key: &str, number: Option<u64>, word: &str) 
 }
 
 /// The word that stands for a value; every value has one.
-fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+pub(super) fn word<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     words.iter().find(|(_, meaning)| *meaning == value).map_or("", |(word, _)| *word)
 }

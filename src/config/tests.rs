@@ -16,13 +16,13 @@ fn file(text: &str) -> Result<Config, Mistakes> {
 }
 
 /// The settings of a file that is right.
-fn settings(text: &str) -> Config {
+pub(super) fn settings(text: &str) -> Config {
     file(text).unwrap_or_else(|mistakes| panic!("{mistakes}"))
 }
 
 /// The words for a file that is wrong.
 #[track_caller]
-fn refused(text: &str, words: &str) {
+pub(super) fn refused(text: &str, words: &str) {
     assert_eq!(file(text).expect_err("has mistakes").to_string(), words);
 }
 
@@ -52,11 +52,15 @@ fn settings_are_shown_as_the_file_that_sets_them() {
     let text = r#"
 [[listener]]
 url = "tcp://[::]:1"
-
-[[listener]]
-url = "tcp://broker.example:0"
-redirect = "other \"quoted\" \\ \u0001:1"
-redirect_permanent = true
+connections_max = 41
+versions = ["5.0"]
+backlog = 42
+allow = []
+deny = []
+proxy_protocol_from = []
+no_delay = false
+tcp_keep_alive_s = 43
+tcp_user_timeout_ms = 44
 
 [cores]
 list = "0,2,3"
@@ -67,7 +71,7 @@ enabled = false
 path = "/srv/\"p\""
 durability = "os"
 bytes_max = 31
-reserve_bytes = 32
+reserve_bytes = 20_000_032
 segment_bytes = 2_000_033
 checkpoint_bytes = 2_000_034
 
@@ -175,7 +179,7 @@ fn all_mistakes_are_listed_at_once_in_the_order_of_the_file() {
         r#"colour = "green"
 [[listener]]
 url = "tls://0.0.0.0:8883"
-backlog = 5
+backlogs = 5
 
 [[listener]]
 
@@ -199,8 +203,9 @@ interval_s = 1.5
 level = "info"
 "#,
         r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, user, sys, log
-p.toml:3:7: listener.url: given "tls://0.0.0.0:8883", expected tcp://HOST:PORT; tls:// listeners come with a later version
-p.toml:4:1: listener.backlog: unknown key; known here: url, redirect, redirect_permanent
+p.toml:2:1: listener.cert: missing, expected cert = "FILE"
+p.toml:2:1: listener.key: missing, expected key = "FILE"
+p.toml:4:1: listener.backlogs: unknown key; did you mean backlog?
 p.toml:6:1: listener.url: missing, expected url = "tcp://HOST:PORT"
 p.toml:9:8: cores.list: given "0-7", expected cores that this process may run on (0-3), so not 4-7
 p.toml:10:10: cores.shards: given 0, expected a whole number from 1 to 256, or "auto"
@@ -211,7 +216,7 @@ p.toml:18:22: limits.connect_timeout_ms: given "10 s", expected a whole number o
 p.toml:19:20: limits.output_bytes_max: given -1, expected a whole number of bytes from 4_096 to 1_073_741_824
 p.toml:22:14: sys.interval_s: given 1.5, expected a whole number of seconds from 0 to 86_400
 p.toml:24:2: logs: unknown key; did you mean log?
-13 mistakes; nothing was started"#,
+14 mistakes; nothing was started"#,
     );
 }
 
@@ -317,6 +322,21 @@ fn connect_cannot_be_allowed_more_than_any_packet() {
 }
 
 #[test]
+fn the_reserve_holds_what_the_store_may_still_write() {
+    refused(
+        "[store]\nreserve_bytes = 1000\n",
+        "p.toml:2:17: store.reserve_bytes: given 1000, expected reserve_bytes to be at least 268_435_456, three times segment_bytes and twice checkpoint_bytes\n1 mistake; nothing was started",
+    );
+    refused(
+        "[store]\nsegment_bytes = 67_108_865\n",
+        "p.toml:2:17: store.segment_bytes: given 67_108_865, expected reserve_bytes to be at least 268_435_459, \
+         three times segment_bytes and twice checkpoint_bytes\n1 mistake; nothing was started",
+    );
+    let least = "reserve_bytes = 5_242_880\nsegment_bytes = 1_048_576\ncheckpoint_bytes = 1_048_576";
+    settings(&format!("[store]\n{least}"));
+}
+
+#[test]
 fn a_listener_stands_once_but_free_ports_as_often_as_wanted() {
     refused(
         "[[listener]]\nurl = \"tcp://h:1\"\n[[listener]]\nurl = \"tcp://H:1\"\n",
@@ -359,7 +379,7 @@ fn mistakes_of_the_file_and_of_the_command_line_come_together() {
     assert_eq!(
         resolve("[sys]\ninterval = 1\n", &overrides).unwrap_err().to_string(),
         r#"p.toml:2:1: sys.interval: unknown key; did you mean interval_s?
---listen: given "wss://h:1", expected tcp://HOST:PORT; wss:// listeners come with a later version
+--listen: given "wss://h:1", expected a listener without TLS; a file can say which cert and key wss://h:1 has
 --listen: given "tcp://h:1", expected each listener once
 --cores: given "9", expected cores that this process may run on (0-3), so not 9
 4 mistakes; nothing was started"#

@@ -13,7 +13,7 @@ mod joint;
 use super::persist::{Batch, PersistOp, Place, Recipient, StoreState};
 use super::{Effects, PeerMessage, Setup};
 use crate::session::{Queued, Stored};
-use crate::types::{ConnKey, Map, Message, Now, PacketId, SessionId, SessionKey, ShardId, Span};
+use crate::types::{ConnKey, Map, Message, Now, PacketId, SessionId, SessionKey, Set, ShardId, Span};
 use joint::Joint;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ pub(super) struct Durable {
     /// The same in the order of the requests.
     joined_by: VecDeque<(u64, u64)>,
     /// Messages of other cores that have to be durable before clients of this one get them.
-    theirs: Map<(ShardId, u64), ()>,
+    theirs: Set<(ShardId, u64)>,
     /// The message of another core that is being delivered, and whether somebody here waits for it to be durable.
     arriving: Option<(ShardId, u64)>,
     awaited: bool,
@@ -138,7 +138,7 @@ impl Durable {
             last_joint: 0,
             joined: setup.seed.map(),
             joined_by: VecDeque::new(),
-            theirs: setup.seed.map(),
+            theirs: setup.seed.set(),
             arriving: None,
             awaited: false,
             part: Vec::new(),
@@ -211,7 +211,7 @@ impl Durable {
                 !self.joints.contains_key(&number) && !self.joined.contains_key(&number)
             }
             Stored::Elsewhere(shard, number) => {
-                self.arriving != Some((shard, number)) && !self.theirs.contains_key(&(shard, number))
+                self.arriving != Some((shard, number)) && !self.theirs.contains(&(shard, number))
             }
         }
     }
@@ -342,7 +342,7 @@ impl Durable {
                 let to = std::mem::take(&mut self.part);
                 let tell = self.awaited;
                 if tell {
-                    self.theirs.insert((shard, number), ());
+                    self.theirs.insert((shard, number));
                 }
                 self.arriving = None;
                 fx.peer(shard, PeerMessage::Part { number, to, tell });
@@ -374,18 +374,12 @@ impl Durable {
             Stored::Never => {}
             Stored::Yes => self.leave(place),
             Stored::By(request) => self.take_back(request, place),
-            Stored::Jointly(number) => match (self.joints.get_mut(&number), self.joined.get(&number)) {
-                (Some(joint), _) => {
-                    joint.to.iter_mut().filter(|to| is_at(to, place)).for_each(|to| to.session = None);
-                }
-                (None, Some(&request)) => self.take_back(request, place),
-                (None, None) => self.leave(place),
-            },
+            Stored::Jointly(number) => self.taken(number, place),
             Stored::Elsewhere(shard, number) => fx.peer(shard, PeerMessage::Taken { number, place }),
         }
     }
 
-    /// A core says that one of its sessions is not owed a message of ours any more.
+    /// A session, of this core or of one that says so, is not owed a message any more that other cores have a part in.
     pub(super) fn taken(&mut self, number: u64, place: Place) {
         match (self.joints.get_mut(&number), self.joined.get(&number)) {
             (Some(joint), _) => {

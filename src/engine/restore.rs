@@ -1,12 +1,11 @@
 //! What outlived the broker comes back: sessions with what they asked for, and retained messages. What sessions are owed
 //! stays with the store until their clients are back.
 
-use super::groups::Member;
 use super::retain::keeper;
 use super::{Effects, Engine, PersistOp, Restored, RestoredSession, StoredSession};
-use crate::session::{Presence, Session, Subscription};
-use crate::topic::{Subscriber, SubscriptionFlags, TopicFilter, TopicName};
-use crate::types::{HashSeed, Message, Now, SessionKey, ShardId, Span};
+use crate::session::{Presence, Session};
+use crate::topic::{TopicFilter, TopicName};
+use crate::types::{HashSeed, Message, Now, ShardId, Span};
 
 impl Engine {
     /// The core that keeps a topic's retained message.
@@ -63,7 +62,10 @@ impl Engine {
         let key = self.sessions.insert(session);
         self.by_client.insert(stored.client_id, key);
         for (filter, subscription) in subscriptions {
-            self.restore_subscription(key, &filter, subscription, fx);
+            self.take_effect(key, TopicFilter::trusted(&filter), subscription, true, fx);
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.subscriptions.insert(filter, subscription);
+            }
         }
         if was_connected {
             // A later start must not take it to be away since that one: it would never expire, nor would its will be due.
@@ -85,31 +87,5 @@ impl Engine {
         session.presence = Presence::Away { since: now, will: None };
         self.end_session(now, known, fx);
         true
-    }
-
-    fn restore_subscription(
-        &mut self,
-        key: SessionKey,
-        text: &str,
-        subscription: Subscription,
-        fx: &mut impl Effects,
-    ) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let Subscription { options, id } = subscription;
-        session.subscriptions.insert(text.into(), subscription);
-        self.gauges.subscriptions += 1;
-        let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
-        let filter = TopicFilter::trusted(text);
-        if filter.share_group().is_some() {
-            session.shares += 1;
-            return self.join(filter, Member { session: key, flags, id, lasting: true }, fx);
-        }
-        let subscriber = Subscriber { session: key, options: flags, subscription_id: id };
-        let subscribed = self.trie.subscribe(filter, subscriber);
-        self.cache.on_change(filter);
-        if subscribed.first_local {
-            self.interest.add(filter.as_str(), fx);
-        }
-        self.interest.add_lasting(filter.as_str(), fx);
     }
 }

@@ -73,26 +73,13 @@ impl Engine {
         }
         let subscription = Subscription { options, id };
         let fresh = session.subscriptions.insert(text.into(), subscription).is_none();
-        let lasting = session.stored.is_some();
         if let Some(session) = session.stored {
             self.durable.ask(PersistOp::Subscribe { session, filter: text.into(), subscription });
         }
-        self.gauges.subscriptions += u64::from(fresh);
-        let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
+        self.take_effect(key, filter, subscription, fresh, fx);
         if filter.share_group().is_some() {
-            session.shares += u32::from(fresh);
             // Retained messages are not for groups. [MQTT 4.8.2]
-            self.join(filter, Member { session: key, flags, id, lasting }, fx);
             return Ok(options.qos);
-        }
-        let subscribed =
-            self.trie.subscribe(filter, Subscriber { session: key, options: flags, subscription_id: id });
-        self.cache.on_change(filter);
-        if subscribed.first_local {
-            self.interest.add(filter.as_str(), fx);
-        }
-        if lasting && fresh {
-            self.interest.add_lasting(filter.as_str(), fx);
         }
         // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
         let retained = match options.retain_handling {
@@ -105,6 +92,35 @@ impl Engine {
             self.begin_replay(key, filter, options.qos, id);
         }
         Ok(options.qos)
+    }
+
+    /// Lets a subscription that its session has reach the trie, or its group, and the other cores.
+    pub(super) fn take_effect(
+        &mut self,
+        key: SessionKey,
+        filter: TopicFilter<'_>,
+        subscription: Subscription,
+        fresh: bool,
+        fx: &mut impl Effects,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Subscription { options, id } = subscription;
+        let lasting = session.stored.is_some();
+        self.gauges.subscriptions += u64::from(fresh);
+        let flags = SubscriptionFlags::new(options.qos, options.no_local, options.retain_as_published);
+        if filter.share_group().is_some() {
+            session.shares += u32::from(fresh);
+            return self.join(filter, Member { session: key, flags, id, lasting }, fx);
+        }
+        let subscribed =
+            self.trie.subscribe(filter, Subscriber { session: key, options: flags, subscription_id: id });
+        self.cache.on_change(filter);
+        if subscribed.first_local {
+            self.interest.add(filter.as_str(), fx);
+        }
+        if lasting && fresh {
+            self.interest.add_lasting(filter.as_str(), fx);
+        }
     }
 
     /// Sends the SUBACKs that waited for other cores, each before the retained messages of its subscriptions.

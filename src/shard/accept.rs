@@ -5,14 +5,18 @@ use super::journal::NoClient;
 use super::{Handed, Item, Shard, Token};
 use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
 use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
-use crate::types::{ConnKey, Now, Redirect, ShardId, Span};
+use crate::transport::tls::{Session, client_name};
+use crate::transport::{Channel, Gate, Peer, Seat};
+use crate::types::{ConnKey, Now, ShardId, Span, any_contains};
 use bytes::BytesMut;
 use rustix::event::epoll;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use tracing::{debug, error, info};
 
 /// Connections accepted per listener and turn.
@@ -24,26 +28,54 @@ const BACK_OFF: Span = Span::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Handover {
     pub(super) socket: OwnedFd,
-    pub(super) peer: SocketAddr,
-    pub(super) listener: u16,
+    pub(super) peer: Peer,
+    pub(super) seat: Seat,
+    pub(super) user: Option<Box<str>>,
+    pub(super) channel: Option<Box<Channel>>,
     /// Everything read so far: CONNECT and what follows it.
     pub(super) input: Vec<u8>,
+}
+
+impl Handed {
+    /// A WebSocket whose upgrade somebody else has answered. `input` is what came behind the request, decrypted where
+    /// `tls` has decrypted it already.
+    pub fn upgraded(
+        (socket, peer, seat): (OwnedFd, Peer, Seat),
+        tls: Option<Session>,
+        mut input: Vec<u8>,
+    ) -> Self {
+        let which = seat.gate().settings().username_from_cert;
+        let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner(), which));
+        let mut channel = Channel::upgraded(tls);
+        let len = channel.resume(&mut input).len;
+        input.truncate(len);
+        Self(Handover { socket, peer, seat, user: name.map(Into::into), channel: Some(channel), input })
+    }
 }
 
 /// One shard's socket of a listener, and whether it rests.
 #[derive(Debug)]
 pub struct Listener {
     pub(super) socket: OwnedFd,
-    /// Where its clients are sent instead of being served.
-    redirect: Option<Redirect>,
+    /// What all shards share of it.
+    gate: Arc<Gate>,
     /// Out of descriptors or memory: not asked again before this.
     resting: Option<Now>,
+    /// As many TLS handshakes go on as may: not asked again before one is done.
+    paused: bool,
 }
 
 impl Listener {
-    /// A socket that listens, and where its clients are sent instead of being served.
-    pub fn new(socket: OwnedFd, redirect: Option<Redirect>) -> Self {
-        Self { socket, redirect, resting: None }
+    /// A socket that listens for those who come through a gate.
+    pub fn new(socket: OwnedFd, gate: Arc<Gate>) -> Self {
+        Self { socket, gate, resting: None, paused: false }
+    }
+}
+
+impl Listener {
+    /// Whether so many TLS handshakes are all that it may have.
+    fn is_busy(&self, handshaking: u32) -> bool {
+        self.gate.settings().tls.as_ref().is_some_and(|tls| handshaking >= tls.handshakes_max)
     }
 }
 
@@ -52,11 +84,15 @@ impl Shard {
     pub(super) fn accept(&mut self, index: usize) {
         for _ in 0..PER_TURN {
             let Some(listener) = self.listeners.get_mut(index) else { return };
+            if listener.is_busy(self.world.handshaking) {
+                return self.pause(index);
+            }
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             match acceptfrom_with(&listener.socket, flags) {
                 Ok((socket, address)) => {
-                    let peer = address.and_then(|address| address.try_into().ok());
-                    self.welcome(socket, peer.unwrap_or(UNKNOWN), index);
+                    let peer = peer(&socket, address);
+                    let gate = Arc::clone(&listener.gate);
+                    self.welcome(socket, peer, &gate);
                 }
                 Err(Errno::AGAIN) => return,
                 // The peer was gone before we came to it, or a signal came.
@@ -86,14 +122,35 @@ impl Shard {
             error!(%cause, shard = self.id.0, "cannot accept connections, will go on trying; raise the limit of open files (ulimit -n, LimitNOFILE=) if that is the cause");
         }
         listener.resting = Some(until);
-        // A listener that nobody accepts from would keep the epoll set awake.
-        let _ = epoll::modify(
-            &self.epoll,
-            &listener.socket,
-            Token::Listener(index).data(),
-            epoll::EventFlags::empty(),
-        );
+        self.watch(index, epoll::EventFlags::empty());
         self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
+    }
+
+    /// Leaves a listener alone, whose connections wait in the kernel.
+    fn pause(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get_mut(index) else { return };
+        listener.paused = true;
+        self.watch(index, epoll::EventFlags::empty());
+    }
+
+    /// Says what of a listener wakes the shard. One that nobody accepts from would keep it awake.
+    fn watch(&self, index: usize, events: epoll::EventFlags) {
+        if let Some(listener) = self.listeners.get(index) {
+            let _ = epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
+        }
+    }
+
+    /// Goes on accepting where TLS handshakes were in the way.
+    pub(super) fn go_on_accepting(&mut self) {
+        for index in 0..self.listeners.len() {
+            let listener = &mut self.listeners[index];
+            if listener.paused && !listener.is_busy(self.world.handshaking) {
+                listener.paused = false;
+                if listener.resting.is_none() {
+                    self.watch(index, epoll::EventFlags::IN);
+                }
+            }
+        }
     }
 
     /// Tries the listeners again whose rest is over.
@@ -109,9 +166,7 @@ impl Shard {
                     self.rested = Some(self.rested.map_or(until, |first| first.min(until)));
                 }
                 Some(_) => {
-                    let events = epoll::EventFlags::IN;
-                    let _ =
-                        epoll::modify(&self.epoll, &listener.socket, Token::Listener(index).data(), events);
+                    self.watch(index, epoll::EventFlags::IN);
                     self.accept(index);
                     let Some(listener) = self.listeners.get_mut(index) else { return };
                     // Otherwise accepting failed again, and set a new rest without a new line in the log.
@@ -125,20 +180,33 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, socket: OwnedFd, peer: SocketAddr, listener: usize) {
+    fn welcome(&mut self, socket: OwnedFd, peer: Peer, gate: &Arc<Gate>) {
         self.world.traffic.opened += 1;
-        if self.world.conns.len() >= self.connections_max {
-            self.world.traffic.strangers += 1;
-            return self.world.journal.no_client(self.world.now, peer, NoClient::TooMany);
-        }
-        // The number of listeners is bounded by that of ports.
-        self.adopt(socket, peer, u16::try_from(listener).unwrap_or(u16::MAX));
+        let by_proxy = peer.ip().is_some_and(|address| any_contains(&gate.settings().proxies, address));
+        let admitted = by_proxy || gate.admits(peer.ip());
+        let seat = admitted.then(|| gate.enter()).flatten();
+        let why = match seat {
+            _ if self.world.conns.len() >= self.connections_max => NoClient::TooMany,
+            Some(seat) => {
+                if let Some(key) = self.adopt(socket, peer, seat)
+                    && self.wrap(key, gate)
+                    && let Some(conn) = self.world.conns.get_mut(key)
+                {
+                    conn.flags.header_due = by_proxy;
+                }
+                return;
+            }
+            None if admitted => NoClient::Full,
+            None => NoClient::Denied,
+        };
+        self.world.traffic.strangers += 1;
+        self.world.journal.no_client(self.world.now, peer, why);
     }
 
     /// Makes a socket one of this shard's connections.
-    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr, listener: u16) -> Option<ConnKey> {
+    fn adopt(&mut self, socket: OwnedFd, peer: Peer, seat: Seat) -> Option<ConnKey> {
         let deadline = self.world.now + self.connect_timeout;
-        let key = self.world.conns.insert(Conn::new(socket, peer, listener, deadline));
+        let key = self.world.conns.insert(Conn::new(socket, peer, seat, deadline));
         let conn = self.world.conns.get(key)?;
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
@@ -154,11 +222,20 @@ impl Shard {
 
     /// Takes over a connection that another shard accepted.
     pub(super) fn take_over(&mut self, handover: Handover) {
-        let Handover { socket, peer, listener, input } = handover;
+        let Handover { socket, peer, seat, user, channel, input } = handover;
         if self.stopping() {
             return;
         }
-        if let Some(key) = self.adopt(socket, peer, listener) {
+        if let Some(key) = self.adopt(socket, peer, seat) {
+            if let Some(conn) = self.world.conns.get_mut(key) {
+                // Its layers may have something to say or to hand on that no event of the socket will announce.
+                let more = channel.is_some();
+                (conn.user, conn.channel, conn.flags.ready) = (user, channel, more);
+                if more {
+                    self.ready.push_back(key);
+                    self.world.mark(key);
+                }
+            }
             self.input(key, &input);
         }
     }
@@ -173,7 +250,7 @@ impl Shard {
                 return bytes.len();
             }
         };
-        if self.redirect(key, &connect) {
+        if self.redirect(key, &connect) || self.not_spoken(key, &connect) {
             return bytes.len();
         }
         match Identity::of(&connect) {
@@ -196,38 +273,62 @@ impl Shard {
 
     /// Sends a client away whose listener serves nobody; true if it is so. [MQTT 4.11]
     fn redirect(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
-        let Some(conn) = self.world.conns.get_mut(key) else { return false };
-        let listener = self.listeners.get(usize::from(conn.listener));
-        let Some(redirect) = listener.and_then(|listener| listener.redirect.as_ref()) else { return false };
+        let Some(conn) = self.world.conns.get(key) else { return false };
+        let Some(redirect) = conn.seat.gate().settings().redirect.clone() else { return false };
         let reason = if redirect.permanent { ReasonCode::ServerMoved } else { ReasonCode::UseAnotherServer };
         let refusal = Refusal {
             reference: Some(&redirect.to),
             ..Refusal::new(reason, "this server sends its clients on")
         };
-        let mut out = BytesMut::new();
-        refuse(connect, refusal, &mut out);
-        conn.output.push(&out, &mut self.world.pool);
         debug!(peer = %conn.peer, client_id = connect.client_id, to = %redirect.to, "sent to another server");
+        self.answer(key, connect, refusal);
         self.world.traffic.strangers += 1;
         self.world.begin_close(key);
         true
+    }
+
+    /// Refuses a client whose listener does not offer its version of MQTT; true if it is so. [MQTT-3.1.2-2]
+    fn not_spoken(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
+        let Some(conn) = self.world.conns.get(key) else { return false };
+        if conn.seat.gate().settings().versions.has(connect.version) {
+            return false;
+        }
+        let why = "this listener does not offer this version of MQTT";
+        let refusal = Refusal::new(ReasonCode::UnsupportedProtocolVersion, why);
+        self.answer(key, connect, refusal);
+        self.refuse_connection(key, NoClient::Version(connect.version));
+        true
+    }
+
+    /// Tells a client why it is not served.
+    fn answer(&mut self, key: ConnKey, connect: &Connect<'_>, refusal: Refusal<'_>) {
+        let mut out = BytesMut::new();
+        refuse(connect, refusal, &mut out);
+        if let Some(conn) = self.world.conns.get_mut(key) {
+            conn.output.push(&out, &mut self.world.pool);
+        }
     }
 
     fn open(&mut self, key: ConnKey, connect: &Connect<'_>, client: ClientId<'_>) {
         if let Some(before) = self.engine.connection(client.text) {
             self.read_last(before);
         }
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        conn.phase = Phase::Open;
+        let user = conn.user.take();
+        let username = user.as_deref().or(connect.username);
+        let connect = Connect { username, ..*connect };
+        self.engine.connect(self.world.now, key, &connect, client, &mut self.world);
         if let Some(conn) = self.world.conns.get_mut(key) {
-            conn.phase = Phase::Open;
-            self.engine.connect(self.world.now, key, connect, client, &mut self.world);
+            conn.user = user;
         }
     }
 
     fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {
         if let Some(conn) = self.world.conns.remove(key) {
             let _ = epoll::delete(&self.epoll, &conn.socket);
-            let Conn { socket, peer, listener, .. } = conn;
-            let handover = Handover { socket, peer, listener, input: bytes.to_vec() };
+            let Conn { socket, peer, seat, user, channel, .. } = conn;
+            let handover = Handover { socket, peer, seat, user, channel, input: bytes.to_vec() };
             self.world.port.push(owner, Item::Connection(Box::new(Handed(handover))));
         }
     }
@@ -248,8 +349,17 @@ impl Shard {
     }
 }
 
-/// What a peer without an address is logged as.
-const UNKNOWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+/// Who a socket that was accepted belongs to.
+fn peer(socket: &OwnedFd, address: Option<SocketAddrAny>) -> Peer {
+    if let Some(address) = address.and_then(|address| SocketAddr::try_from(address).ok()) {
+        return Peer::Net(address);
+    }
+    let owner = socket_peercred(socket);
+    owner.map_or(Peer::Unknown, |owner| Peer::Local {
+        pid: owner.pid.as_raw_nonzero().get(),
+        uid: owner.uid.as_raw(),
+    })
+}
 
 /// Bytes that nobody can guess, 256 of them at most.
 ///

@@ -1,10 +1,9 @@
 //! One connection as its shard sees it: a socket, what was read and not understood yet, what waits to be sent.
 
-use crate::transport::{Output, Pool, Written};
+use crate::transport::{Channel, Output, Peer, Pool, Seat, Written};
 use crate::types::Now;
 use rustix::net::{Shutdown, shutdown};
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// What a connection is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +23,13 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Conn {
     pub(super) socket: OwnedFd,
-    pub(super) peer: SocketAddr,
-    /// Which listener accepted it, on whichever shard.
-    pub(super) listener: u16,
+    pub(super) peer: Peer,
+    /// The listener that it came through.
+    pub(super) seat: Seat,
+    /// What lies between its socket and MQTT, if anything does.
+    pub(super) channel: Option<Box<Channel>>,
+    /// Its user's name according to its certificate, which counts more than what its CONNECT says.
+    pub(super) user: Option<Box<str>>,
     pub(super) phase: Phase,
     /// The beginning of a packet that is not whole yet.
     pub(super) input: Vec<u8>,
@@ -47,6 +50,10 @@ pub(super) struct Flags {
     pub(super) writable: bool,
     /// The engine was refused a message: tell it when there is room.
     pub(super) refused: bool,
+    /// A load balancer's header comes first.
+    pub(super) header_due: bool,
+    /// Its TLS handshake goes on, and counts among those.
+    pub(super) handshaking: bool,
     /// The peer has closed: read to the end, whatever a short read says.
     pub(super) hangup: bool,
     /// Not read until its responses are taken.
@@ -60,11 +67,13 @@ pub(super) struct Flags {
 }
 
 impl Conn {
-    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, listener: u16, deadline: Now) -> Self {
+    pub(super) fn new(socket: OwnedFd, peer: Peer, seat: Seat, deadline: Now) -> Self {
         Self {
             socket,
             peer,
-            listener,
+            seat,
+            channel: None,
+            user: None,
             phase: Phase::Hello(deadline),
             input: Vec::new(),
             need: 0,
@@ -75,10 +84,14 @@ impl Conn {
 
     /// Writes what the socket takes now. Returns how many bytes that was.
     pub(super) fn write(&mut self, pool: &mut Pool) -> u64 {
-        if !self.flags.writable || self.flags.corked || self.output.is_empty() {
+        if !self.flags.writable || self.flags.corked || !self.has_output() {
             return 0;
         }
-        let count = match self.output.write(&self.socket, pool) {
+        let written = match &mut self.channel {
+            None => self.output.write(&self.socket, pool),
+            Some(channel) => channel.write(&mut self.output, self.socket.as_fd(), pool),
+        };
+        let count = match written {
             Ok(Written::All(count)) => count,
             Ok(Written::Part(count)) => {
                 self.flags.writable = false;
@@ -86,6 +99,7 @@ impl Conn {
             }
             Err(_) => {
                 self.output.clear(pool);
+                self.channel.iter_mut().for_each(|channel| channel.fail());
                 self.flags.writable = false;
                 self.flags.failed = true;
                 // So that reading comes to an end, whatever it was that failed.
@@ -94,6 +108,11 @@ impl Conn {
             }
         };
         count as u64
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty() || self.channel.as_ref().is_some_and(|channel| channel.has_output())
     }
 
     /// The moment at which its phase ends by itself.

@@ -9,6 +9,7 @@ use crate::mesh::Port;
 use crate::metrics::Traffic;
 use crate::transport::Pool;
 use crate::types::{ConnKey, Now, ShardId, Slab, Span, Wheel};
+use crate::websocket::CloseCode;
 use bytes::Bytes;
 
 /// How long a closed connection may take to accept what is queued for it.
@@ -38,6 +39,8 @@ pub(super) struct World {
     pub(super) now: Now,
     /// Bound of each connection's output.
     pub(super) output_bytes_max: usize,
+    /// TLS handshakes that go on.
+    pub(super) handshaking: u32,
     /// What is kept of CONNECTs that are not whole.
     pub(super) strangers_bytes: usize,
 }
@@ -74,12 +77,23 @@ impl World {
         std::mem::replace(&mut conn.input, input)
     }
 
+    /// A connection's TLS handshake is done or given up.
+    pub(super) fn handshake_over(&mut self, key: ConnKey) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && std::mem::take(&mut conn.flags.handshaking)
+        {
+            self.handshaking -= 1;
+        }
+    }
+
     /// Lets what is queued go out, for a bounded time, and then closes.
     pub(super) fn begin_close(&mut self, key: ConnKey) {
         let deadline = self.now + CLOSE_WITHIN;
         self.keep_input(key, Vec::new(), 0);
+        self.handshake_over(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
+            conn.channel.iter_mut().for_each(|channel| channel.close(CloseCode::NORMAL));
             self.deadlines.arm(deadline, key);
             self.mark(key);
         }
@@ -141,7 +155,12 @@ impl Effects for World {
         true
     }
 
-    fn close(&mut self, key: ConnKey, _: CloseReason) {
+    fn close(&mut self, key: ConnKey, why: CloseReason) {
+        if why == CloseReason::ShuttingDown
+            && let Some(Conn { channel: Some(channel), .. }) = self.conns.get_mut(key)
+        {
+            channel.close(CloseCode::GOING_AWAY);
+        }
         self.begin_close(key);
     }
 

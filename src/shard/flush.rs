@@ -36,7 +36,7 @@ impl Shard {
             self.ready.push_back(key);
         }
         match conn.phase {
-            Phase::Closing(_) if waiting == 0 => self.linger(key),
+            Phase::Closing(_) if !conn.has_output() => self.linger(key),
             Phase::Open if conn.flags.refused && waiting <= self.world.output_bytes_max / 2 => {
                 conn.flags.refused = false;
                 self.engine.writable(self.world.now, key, &mut self.world);
@@ -87,6 +87,9 @@ impl Shard {
             match conn.phase {
                 // It may have come in time.
                 Phase::Hello(_) if conn.flags.ready => self.world.deadlines.arm(self.world.now + GRACE, key),
+                Phase::Hello(_) if conn.flags.handshaking => {
+                    self.refuse_connection(key, NoClient::HandshakeTimeout);
+                }
                 Phase::Hello(_) => self.refuse_connection(key, NoClient::Timeout),
                 Phase::Closing(_) | Phase::Lingering(_) => self.drop_conn(key),
                 Phase::Open => {}
@@ -98,6 +101,7 @@ impl Shard {
     /// Forgets a connection and closes its socket.
     pub(super) fn drop_conn(&mut self, key: ConnKey) {
         self.world.keep_input(key, Vec::new(), 0);
+        self.world.handshake_over(key);
         if let Some(mut conn) = self.world.conns.remove(key) {
             conn.output.clear(&mut self.world.pool);
         }

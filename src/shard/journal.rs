@@ -1,11 +1,12 @@
 //! What a shard writes to the log: who came and what went wrong, each with the peer's address, and never so much that a
 //! flood of bad clients becomes a flood of lines. Nothing here runs per message.
 
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, Version};
 use crate::engine::{CloseReason, Note};
+use crate::transport::tls::TlsError;
+use crate::transport::{BadHeader, Ending, Peer};
 use crate::types::{Now, ShardId, Span};
 use rustix::io::Errno;
-use std::net::SocketAddr;
 use tracing::{debug, info, warn};
 
 /// Lines per second about clients that did something wrong.
@@ -56,7 +57,7 @@ impl Journal {
         fits
     }
 
-    pub(super) fn note(&mut self, now: Now, peer: SocketAddr, note: Note<'_>) {
+    pub(super) fn note(&mut self, now: Now, peer: Peer, note: Note<'_>) {
         match note {
             Note::Connected { client_id, version, resumed } => {
                 debug!(%peer, client_id, ?version, resumed, shard = self.shard.0, "connected");
@@ -77,8 +78,15 @@ impl Journal {
         }
     }
 
+    /// A client's connection that broke a rule below MQTT.
+    pub(super) fn broken(&mut self, now: Now, peer: Peer, why: &Ending) {
+        if self.admit(now) {
+            warn!(%peer, "connection ended: {why}");
+        }
+    }
+
     /// A connection that never became a client's.
-    pub(super) fn no_client(&mut self, now: Now, peer: SocketAddr, why: NoClient) {
+    pub(super) fn no_client(&mut self, now: Now, peer: Peer, why: NoClient) {
         if self.admit(now) {
             warn!(%peer, "closed before CONNECT: {why}");
         }
@@ -86,7 +94,7 @@ impl Journal {
 }
 
 /// Why a connection never became a client's.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NoClient {
     #[error("no whole CONNECT within [limits] connect_timeout_ms")]
     Timeout,
@@ -94,6 +102,20 @@ pub(super) enum NoClient {
     NotConnect,
     #[error("more connections on this core than [limits] connections_max")]
     TooMany,
+    #[error("more connections on its listener than connections_max")]
+    Full,
+    #[error("its address is not in allow of its listener, or it is in deny")]
+    Denied,
+    #[error("its listener does not offer MQTT {name}", name = .0.name())]
+    Version(Version),
+    #[error(transparent)]
+    Header(BadHeader),
+    #[error("{0}")]
+    Layer(Ending),
+    #[error("TLS handshake: {0}")]
+    Tls(TlsError),
+    #[error("TLS handshake not done within handshake_timeout_ms of its listener")]
+    HandshakeTimeout,
     #[error("too many other connections have not finished their CONNECT")]
     TooMuch,
     /// Out of memory, or of what /proc/sys/fs/epoll/max_user_watches allows.

@@ -18,6 +18,7 @@ mod clock;
 mod conn;
 mod effects;
 mod flush;
+mod header;
 mod journal;
 pub mod machine;
 mod placement;
@@ -27,6 +28,7 @@ mod stop;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod through;
 
 pub use clock::Clock;
 pub use machine::Unsuitable;
@@ -141,6 +143,8 @@ pub struct Shard {
     /// Connections that may have something to read.
     ready: VecDeque<ConnKey>,
     scratch: Vec<u8>,
+    /// What was read of an encrypted connection; without memory until there is one.
+    cipher: Vec<u8>,
     heard: Vec<(ShardId, Item)>,
     due: Vec<ConnKey>,
     epoll: OwnedFd,
@@ -231,6 +235,7 @@ impl Shard {
                 holding: false,
                 released: Vec::new(),
                 output_bytes_max: limits.output_bytes_max,
+                handshaking: 0,
                 strangers_bytes: 0,
             },
             placement: Placement::new(seed, shards),
@@ -238,6 +243,7 @@ impl Shard {
             rested: None,
             ready: VecDeque::new(),
             scratch: vec![0; read::SCRATCH],
+            cipher: Vec::new(),
             heard: Vec::new(),
             due: Vec::new(),
             epoll,
@@ -295,6 +301,7 @@ impl Shard {
         self.read_ready();
         self.expire();
         self.wake_listeners();
+        self.go_on_accepting();
         self.tick();
         self.world.journal.settle(now);
         self.report();

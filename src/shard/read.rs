@@ -19,13 +19,16 @@ use tracing::debug;
 pub(super) const SCRATCH: usize = 256 << 10;
 /// What all connections are read of per turn, or one more. Who is left over comes first in the next turn.
 const PER_TURN: u64 = 256 << 10;
+/// TLS handshakes that go a step on per turn: each costs as much as thousands of messages, and those wait no longer than
+/// for so many.
+const HANDSHAKES_PER_TURN: usize = 8;
 /// What all connections of a core that have not finished their CONNECT may make it keep. Nearly all send it in one piece,
 /// of which nothing is kept.
 pub(super) const STRANGERS_BYTES_MAX: usize = 64 << 20;
 /// Packets of at least this size are read into memory of their own.
-const DIRECT_FROM: usize = 64 << 10;
+pub(super) const DIRECT_FROM: usize = 64 << 10;
 /// Memory for a large packet grows by this at first and then doubles, so that a length alone costs nobody memory.
-const DIRECT_FIRST: usize = 256 << 10;
+pub(super) const DIRECT_FIRST: usize = 256 << 10;
 /// What is read of a connection whose client has a new one: the rest of a packet that has begun, and some more.
 const LAST: usize = 2 * DIRECT_FROM;
 /// Responses that may wait beyond the bound of a connection's output before it is not read any more.
@@ -50,6 +53,7 @@ impl Shard {
     /// Reads each connection that may have something, once; those that may have more stay in the list.
     pub(super) fn read_ready(&mut self) {
         let enough = self.world.traffic.bytes_received + PER_TURN;
+        let mut handshakes = HANDSHAKES_PER_TURN;
         for _ in 0..self.ready.len() {
             if !self.reads() || self.world.traffic.bytes_received >= enough {
                 return;
@@ -57,6 +61,13 @@ impl Shard {
             let Some(key) = self.ready.pop_front() else { return };
             self.unread = self.unread.map(|left| left.saturating_sub(1));
             let Some(conn) = self.world.conns.get_mut(key) else { continue };
+            if conn.flags.handshaking {
+                if handshakes == 0 {
+                    self.ready.push_back(key);
+                    continue;
+                }
+                handshakes -= 1;
+            }
             if conn.flags.held {
                 conn.flags.ready = false;
                 continue;
@@ -70,6 +81,8 @@ impl Shard {
                 // What still comes is for later, when all is sent.
                 Phase::Closing(_) => false,
                 Phase::Lingering(_) => self.discard(key),
+                _ if conn.flags.header_due => self.read_header(key),
+                _ if conn.channel.is_some() => self.read_through(key),
                 _ if conn.need >= DIRECT_FROM => self.read_direct(key),
                 _ => self.read_scratch(key),
             };
@@ -113,7 +126,11 @@ impl Shard {
         if self.reads() && conn.need < DIRECT_FROM {
             // The usual scratch buffer may hold the CONNECT because of which this happens.
             let usual = std::mem::replace(&mut self.scratch, vec![0; LAST]);
-            self.read_scratch(key);
+            if conn.channel.is_some() {
+                self.read_through(key);
+            } else {
+                self.read_scratch(key);
+            }
             self.scratch = usual;
         }
     }
@@ -183,7 +200,7 @@ impl Shard {
     }
 
     /// Ends a connection whose unfinished CONNECT is too much together with all others.
-    fn bound_strangers(&mut self, key: ConnKey) {
+    pub(super) fn bound_strangers(&mut self, key: ConnKey) {
         if self.world.strangers_bytes > STRANGERS_BYTES_MAX
             && self.world.conns.get(key).is_some_and(|conn| matches!(conn.phase, Phase::Hello(_)))
         {
@@ -257,7 +274,7 @@ impl Shard {
     }
 
     /// Hands a large packet over once it is whole, `count` bytes later. True when it was.
-    fn direct_progress(&mut self, key: ConnKey, count: usize) -> bool {
+    pub(super) fn direct_progress(&mut self, key: ConnKey, count: usize) -> bool {
         let Some(conn) = self.world.conns.get_mut(key) else { return false };
         let stranger = conn.phase != Phase::Open;
         if stranger {
@@ -291,7 +308,7 @@ impl Shard {
     }
 
     /// The socket was closed or failed, and all that it received is read.
-    fn end(&mut self, key: ConnKey) {
+    pub(super) fn end(&mut self, key: ConnKey) {
         let Some(conn) = self.world.conns.get(key) else { return };
         debug!(peer = %conn.peer, shard = self.id.0, "connection ended");
         match conn.phase {

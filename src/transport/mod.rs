@@ -2,8 +2,19 @@
 //!
 //! Runs on: the core that owns the socket. Every call returns at once; readiness is for the shard to know.
 
+mod channel;
+mod gate;
 mod listen;
 mod output;
+mod peer;
+mod proxy;
+pub mod settings;
+pub mod tls;
 
-pub use listen::open;
+pub use channel::{CIPHER_BYTES, Channel, Ending, Received};
+pub use gate::{Gate, Seat};
+pub use listen::{Address, ListenError, open, remove};
 pub use output::{Output, Pool, Written};
+pub use peer::Peer;
+pub use proxy::{BadHeader, HEADER_BYTES_MAX, Header, read as read_proxy_header};
+pub use settings::ListenerSettings;

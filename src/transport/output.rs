@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 /// Pieces named in one vectored write at most.
-const PIECES_MAX: usize = 64;
+pub(super) const PIECES_MAX: usize = 64;
 /// A buffer that grew past this is not pooled.
 const POOLED_BYTES_MAX: usize = 256 << 10;
 /// Memory in a pool at most.
@@ -118,7 +118,7 @@ impl Output {
     }
 
     /// Gives a buffer back of which little is used: what waits now may wait for long.
-    fn trim(&mut self, pool: &mut Pool) {
+    pub(super) fn trim(&mut self, pool: &mut Pool) {
         if self.tail.capacity() > TRIM_FROM.max(2 * self.tail.len()) {
             let exact = self.tail.as_slice().to_vec();
             pool.give(std::mem::replace(&mut self.tail, exact));
@@ -159,20 +159,32 @@ impl Output {
         let Some(pieces) = &self.pieces else {
             return Ok((self.len, send(socket, &self.tail[self.sent..], flags)?));
         };
+        debug_assert!(!pieces.is_empty(), "none instead of no piece");
         let mut slices = [IoSlice::new(&[]); PIECES_MAX];
-        let parts = pieces.iter().map(Piece::bytes).chain([&self.tail[..]]);
-        let (mut count, mut asked) = (0, 0);
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
-            asked += part.len();
-            count += 1;
-        }
-        slices[0].advance(self.sent);
+        let (count, asked) = self.slices(self.len, &mut slices);
         let taken = sendmsg(socket, &slices[..count], &mut SendAncillaryBuffer::default(), flags)?;
-        Ok((asked - self.sent, taken))
+        Ok((asked, taken))
     }
 
-    fn advance(&mut self, count: usize, pool: &mut Pool) {
+    /// Names what waits, `limit` bytes of it at most. Returns how many slices that took, and the bytes in them.
+    pub(super) fn slices<'a>(&'a self, limit: usize, slices: &mut [IoSlice<'a>]) -> (usize, usize) {
+        let pieces = self.pieces.iter().flat_map(|pieces| pieces.iter().map(Piece::bytes));
+        let (mut count, mut named, mut skip) = (0, 0, self.sent);
+        for (slice, part) in slices.iter_mut().zip(pieces.chain([&self.tail[..]])) {
+            let part = &part[std::mem::take(&mut skip)..];
+            let part = &part[..part.len().min(limit - named)];
+            *slice = IoSlice::new(part);
+            named += part.len();
+            count += 1;
+            if named == limit {
+                break;
+            }
+        }
+        (count, named)
+    }
+
+    /// Takes note that so many bytes are written.
+    pub(super) fn advance(&mut self, count: usize, pool: &mut Pool) {
         self.len -= count;
         self.sent += count;
         while let Some(pieces) = &mut self.pieces {

@@ -7,6 +7,7 @@ mod ids;
 pub mod limits;
 mod map;
 mod message;
+mod network;
 mod slab;
 mod time;
 mod wheel;
@@ -16,6 +17,7 @@ pub use ids::{ConnKey, GroupKey, PacketId, SHARDS_MAX, SessionId, SessionKey, Sh
 pub use limits::Limits;
 pub use map::{HashSeed, Map, Rng, Set};
 pub use message::{Delivery, Message, QoS};
+pub use network::{BadNetwork, Network, any_contains};
 pub use slab::{Key, Slab};
 pub use time::{Now, Span};
 pub use wheel::{TICK, Wheel};

@@ -1,7 +1,9 @@
 // MQTT.js against the broker: mqttjs_client.cjs PORT VERSION SCENARIO... Exits with 0 when all is as it should be.
+// In the environment, TRANSPORT is tls, ws or wss instead of tcp, and CA the file of the authority to trust.
 'use strict'
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
+const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
 
 const [port, version, ...words] = process.argv.slice(2)
@@ -10,6 +12,12 @@ const v5 = version === '5'
 let running
 // A bound for what never comes.
 const PATIENCE = 30_000
+const { TRANSPORT = 'tcp', CA } = process.env
+const transport = {
+  protocol: { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss' }[TRANSPORT],
+  path: '/mqtt',
+  ca: CA && readFileSync(CA)
+}
 
 function within (promise, what) {
   const late = new Promise((resolve, reject) => setTimeout(() => reject(new Error(`waited in vain for ${what}`)), PATIENCE).unref())
@@ -34,6 +42,7 @@ class Client {
       will,
       keepalive,
       reconnectPeriod,
+      ...transport,
       properties: v5 ? { ...(clean ? {} : { sessionExpiryInterval: 100 }), ...properties } : undefined,
       ...more
     })

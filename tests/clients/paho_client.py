@@ -1,5 +1,9 @@
-"""paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO... Exits with 0 when all is as it should be."""
+"""paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO... Exits with 0 when all is as it should be.
 
+In the environment, TRANSPORT is tls, ws or wss instead of tcp, and CA the file of the authority to trust.
+"""
+
+import os
 import queue
 import sys
 
@@ -10,6 +14,7 @@ from paho.mqtt.properties import Properties
 
 PORT, VERSION, SCENARIOS = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 PROTOCOL = {"3.1": mqtt.MQTTv31, "3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}[VERSION]
+TRANSPORT, CA = os.environ.get("TRANSPORT", "tcp"), os.environ.get("CA")
 # A bound for what never comes.
 PATIENCE = 30
 # Begins the names of a scenario's clients, so that none meets one of an earlier scenario.
@@ -24,6 +29,21 @@ def properties(kind, **values):
     return made
 
 
+def client(**arguments):
+    """A client of paho's on the transport that the environment names."""
+    made = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        protocol=PROTOCOL,
+        transport="websockets" if TRANSPORT in ("ws", "wss") else "tcp",
+        **arguments,
+    )
+    if TRANSPORT in ("ws", "wss"):
+        made.ws_set_options(path="/mqtt")
+    if TRANSPORT in ("tls", "wss"):
+        made.tls_set(ca_certs=CA)
+    return made
+
+
 class Client:
     """A client whose messages and events can be waited for. It expects to be accepted."""
 
@@ -32,9 +52,7 @@ class Client:
         v5 = PROTOCOL == mqtt.MQTTv5
         arguments = {} if v5 else {"clean_session": clean}
         name = f"paho-{VERSION}-{running}-{name}"
-        self.client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=name, protocol=PROTOCOL, manual_ack=manual_ack, **arguments
-        )
+        self.client = client(client_id=name, manual_ack=manual_ack, **arguments)
         self.messages, self.granted, self.connected, self.gone = (queue.Queue() for _ in range(4))
         self.pongs = queue.Queue()
         self.client.on_message = lambda client, data, message: self.messages.put(message)

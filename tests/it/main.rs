@@ -19,3 +19,4 @@ mod sessions;
 mod shards;
 mod store;
 mod support;
+mod websocket;

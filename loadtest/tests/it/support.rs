@@ -1,6 +1,7 @@
 //! Brokers to put load on, and what the load generator says of them.
 
 use pantala::broker::{Broker, Settings};
+use pantala::transport::{Address, ListenerSettings};
 use pantala::types::{Features, Limits};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use std::io::ErrorKind;
@@ -29,7 +30,10 @@ impl Pantala {
         let allowed = sched_getaffinity(None).expect("our own processors");
         let core = (0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).expect("one of them");
         let broker = Broker::start(Settings {
-            listeners: vec![(SocketAddr::from(([127, 0, 0, 1], 0)), None)],
+            listeners: vec![(
+                Address::Net(SocketAddr::from(([127, 0, 0, 1], 0))),
+                ListenerSettings::default(),
+            )],
             cores: vec![core, core],
             limits: Limits::default(),
             features: Features::default(),
@@ -38,7 +42,7 @@ impl Pantala {
             store: None,
         });
         let broker = broker.expect("the broker starts");
-        let address = broker.addresses()[0];
+        let address = broker.listening()[0].address.port().expect("it is one");
         Self { broker: Some(broker), address }
     }
 }

@@ -169,7 +169,7 @@ fn qos_2_that_a_client_may_hold_comes_again_after_a_restart_however_old_it_is() 
         let expiry = Some(Span::from_secs(1));
         let message = Message::new("a", &[], b"x", Delivery { qos, retain: false, received: Now(0), expiry });
         let to = Recipient { session: Some(session), seq, qos, retain: false, ids: None, share: None };
-        (to, std::sync::Arc::new(message))
+        (to, Arc::new(message))
     };
     let messages = vec![old(0, QoS::AtLeastOnce), old(1, QoS::ExactlyOnce)];
     let key = bench.engine.by_client["sub"];

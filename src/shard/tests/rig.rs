@@ -2,7 +2,7 @@
 
 use crate::mesh::Mesh;
 use crate::shard::{Clock, Listener, Plan, Shard, Stop};
-use crate::transport;
+use crate::transport::{self, Address, Gate};
 use crate::types::{Features, HashSeed, Limits, Now, ShardId, Span};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -29,8 +29,11 @@ impl Rig {
 
     /// With room for so many batches in each link.
     pub(super) fn with_links(shards: u16, limits: &Limits, batches: usize) -> Self {
+        let gate = Arc::new(Gate::default());
         let (address, mut listeners) =
-            transport::open(([127, 0, 0, 1], 0).into(), shards.into()).expect("a port is free");
+            transport::open(&Address::Net(([127, 0, 0, 1], 0).into()), gate.settings(), shards.into())
+                .expect("a port is free");
+        let address = address.port().expect("it is one");
         let stop = Arc::new(Stop::new().expect("a descriptor"));
         let ports = Mesh::new(shards, batches).expect("descriptors");
         let plan = |(id, port)| Plan {
@@ -42,7 +45,7 @@ impl Rig {
             features: Features::default(),
             users: Arc::default(),
             seed: HashSeed(7),
-            listeners: vec![Listener::new(listeners.pop().expect("one for each"), None)],
+            listeners: vec![Listener::new(listeners.pop().expect("one for each"), Arc::clone(&gate))],
             port,
             sys_interval: Some(Span::from_secs(10)),
             clock: Clock::start(Now(0)),

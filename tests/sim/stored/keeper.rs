@@ -7,8 +7,8 @@ use crate::oracle::Verdict;
 use crate::shard::{Item, Placement};
 use pantala::engine::{Engine, Fetched, Restored, RestoredSession, StoreState};
 use pantala::store::{
-    Checkpoint, Disk, Entry, Lasting, MemorySettled, Options, PageRead, Reading, Settled, SimDisk, Store,
-    SyncMode, Tree,
+    Checkpoint, Entry, Lasting, MemorySettled, Options, PageRead, Reading, Settled, SimDisk, Store, SyncMode,
+    Tree,
 };
 use pantala::types::{HashSeed, Now, Rng, ShardId, Span};
 use std::collections::VecDeque;
@@ -123,7 +123,7 @@ impl Keeper {
             }
             _ => Store::open(disk, &mut self.settled, options, seed, 0x5eed),
         };
-        let store = store.map_err(|error| format!("the store does not open: {error}"))?;
+        let mut store = store.map_err(|error| format!("the store does not open: {error}"))?;
         let mut all = Vec::new();
         let restored = store.restore(&self.settled, &mut |restored| all.push(restored));
         restored.map_err(|error| format!("the settled state cannot be read: {error}"))?;
@@ -154,7 +154,7 @@ impl Keeper {
 
     fn free_bytes(&self) -> u64 {
         let settled = self.settled.bytes_on_disk().expect("memory");
-        self.disk.free_bytes().expect("simulated").saturating_sub(settled)
+        self.disk.free_bytes().saturating_sub(settled)
     }
 
     /// Leaves so much free space, or any.

@@ -1,0 +1,1 @@
+//! Handshakes in memory with what the files have come to.
