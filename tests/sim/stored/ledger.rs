@@ -312,6 +312,11 @@ impl Ledger {
         open.for_each(|stint| stint.until = Some(now));
     }
 
+    /// Whether a message may become too old.
+    pub(super) fn expires(&self, index: MessageId) -> bool {
+        self.messages.get(index).is_some_and(|message| message.expiry.is_some())
+    }
+
     /// A message is on its way to a subscriber.
     pub(super) fn offered(&self, index: MessageId, now: Now) -> Verdict {
         let Some(message) = self.messages.get(index) else {
