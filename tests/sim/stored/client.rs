@@ -200,7 +200,8 @@ impl Client {
             let expiry = self.habits.expiry_s.map(|secs| Span::from_secs(secs.into()));
             expiry.is_some_and(|expiry| since + expiry <= now)
         };
-        let gone = self.gone.unwrap_or((now, now));
+        let closed = self.closed.unwrap_or(now);
+        let gone = self.gone.unwrap_or((closed, closed));
         match self.known {
             Known::Yes => (!over(gone.0), !over(gone.1)),
             Known::Perhaps => (false, true),
