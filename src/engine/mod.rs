@@ -14,6 +14,7 @@ mod effects;
 mod fanout;
 mod frames;
 mod groups;
+mod handover;
 mod hold;
 mod interest;
 mod peer;
@@ -48,6 +49,7 @@ use bytes::{Bytes, BytesMut};
 use durable::{Durable, Waiter};
 use frames::Frames;
 use groups::Groups;
+use handover::Handovers;
 use hold::Held;
 use interest::Interest;
 use replay::Replays;
@@ -103,6 +105,7 @@ pub struct Engine {
     interest: Interest,
     durable: Durable,
     groups: Groups,
+    handovers: Handovers,
     held: Held,
     logins: Logins,
     retention: Retention,
@@ -143,6 +146,7 @@ impl Engine {
             interest: Interest::new(&setup),
             durable: Durable::new(&setup),
             groups: Groups::new(&setup),
+            handovers: Handovers::new(setup.seed),
             held: Held::new(setup.seed),
             logins: Logins::new(setup.seed),
             retention: Retention::new(&setup),
@@ -241,6 +245,7 @@ impl Engine {
     /// Ends a turn: what was put together over its packets goes out. Call it before the links are flushed.
     pub fn turn_end(&mut self, now: Now, fx: &mut impl Effects) {
         self.look_for_room(now, fx);
+        self.hand_over_more(now, fx);
         while self.durable.hand_over(now, fx) {
             self.go_on(now, fx);
         }
@@ -306,9 +311,9 @@ impl Engine {
             Waiter::PubRel(conn, id) => self.release(conn, id, fx),
             Waiter::Output(conn) => fx.cork(conn, false),
             Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
-            Waiter::End(session) => self.durable.moved(session),
+            Waiter::Moved(session) => self.moved(session),
             Waiter::Close(conn) => fx.close(conn, CloseReason::Goodbye),
-            Waiter::Will(key) => self.will_is_kept(key),
+            Waiter::Will(key, session) => self.will_is_kept(key, session),
         }
     }
 

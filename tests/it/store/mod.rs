@@ -11,6 +11,7 @@ mod folder;
 mod full;
 mod long;
 mod sessions;
+mod shares;
 mod tools;
 
 use crate::support::{Broker, Connect, Raw, connack};
