@@ -136,9 +136,7 @@ pub struct Session {
     pub dropped: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.
-    pub published: Option<(Box<Will>, u32)>,
-    /// The request by which messages that expired in the store were let go of last.
-    pub swept: u64,
+    pub published: Option<(Box<Will>, usize)>,
     /// Something of it waits for the store.
     pub parked: bool,
     /// What waits with lower numbers than this may have been sent before the broker started.
