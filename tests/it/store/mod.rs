@@ -12,6 +12,7 @@ mod full;
 mod long;
 mod readonly;
 mod sessions;
+mod shares;
 mod tools;
 
 use crate::support::{Broker, Connect, Raw, connack};
