@@ -105,6 +105,11 @@ impl Handovers {
                 .is_some_and(|handover| handover.moving > 0 || handover.asked != Asked::Nothing)
     }
 
+    /// Whether something of a session is handed over, or is to be.
+    pub(super) fn has(&self, id: SessionId) -> bool {
+        self.all.contains_key(&id)
+    }
+
     /// When to go on, if that is not whenever something happens.
     pub(super) fn deadline(&self, store: StoreState) -> Option<Now> {
         (store == StoreState::Refusing && !self.order.is_empty()).then_some(self.resume_at)
@@ -235,9 +240,12 @@ impl Engine {
         {
             if self.is_handed_over(now, id, fx) {
                 self.handovers.order.remove(at);
-                let ended = self.handovers.all.remove(&id).is_some_and(|handover| handover.ended.is_some());
-                if ended {
+                let Some(handover) = self.handovers.all.remove(&id) else { continue };
+                if handover.ended.is_some() {
                     self.durable.ask(PersistOp::End(id));
+                } else if let Some(session) = self.sessions.get_mut(handover.key) {
+                    // What has moved is not to be found expired by a search that began before.
+                    session.swept = self.durable.last();
                 }
             } else {
                 at += 1;
@@ -270,7 +278,7 @@ impl Engine {
         if let Some(session) = self.sessions.get(key) {
             let lies = session.queue.backlog_range();
             handover.range.start = handover.range.start.max(lies.start);
-            if session.queue.is_asking() {
+            if session.queue.is_asking() || !self.durable.has(session.swept) {
                 return false;
             }
             if handover.range.start >= lies.end.min(until) {
@@ -359,7 +367,7 @@ impl Engine {
                 if is_doubtful(&queued, session.unsent_from) {
                     continue;
                 }
-                session.queue.moved_away(queued.size());
+                session.queue.take_out(queued.size());
                 gauges.queued_messages -= 1;
                 gauges.queued_bytes -= queued.size();
             }

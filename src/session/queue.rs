@@ -241,13 +241,8 @@ impl Queue {
         if self.asked.is_some() {
             return None;
         }
-        if self.backlog.messages > 0 && (self.backlog.from..self.backlog_end).contains(&seq) {
-            self.backlog.messages -= 1;
-            self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
-            if self.backlog.messages == 0 {
-                self.backlog = Backlog::default();
-                self.close_up();
-            }
+        if self.backlog_range().contains(&seq) {
+            self.take_out(size);
             return Some(None);
         }
         let at = self.front.iter().position(|queued| queued.seq == seq)?;
@@ -268,8 +263,8 @@ impl Queue {
         if self.backlog.messages == 0 { 0..0 } else { self.backlog.from..self.backlog_end }
     }
 
-    /// A message that lay in the store alone is somebody else's now.
-    pub fn moved_away(&mut self, size: u64) {
+    /// A message that lay in the store alone is somebody else's now, or nobody's.
+    pub fn take_out(&mut self, size: u64) {
         self.backlog.messages = self.backlog.messages.saturating_sub(1);
         self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
         if self.backlog.messages == 0 {
