@@ -201,11 +201,11 @@ impl Run {
         if !subscriber.link.is_connected() {
             // They sleep for a while, and wake up with much to take.
             // All of a group are away now and then, and have much when they end.
-            let seldom = if subscriber.role == Role::Reader { 30 } else { 200 };
+            let seldom = if subscriber.role == Role::Reader { 30 } else { 100 };
             let wakes = self.workload.chance(1, seldom);
             if wakes {
                 // Before 5.0 such a session would end with its connection.
-                let seldom = if subscriber.role == Role::Member { 4 } else { 40 };
+                let seldom = if subscriber.role == Role::Member { 2 } else { 40 };
                 if subscriber.link.version.is_v5() && self.workload.chance(1, seldom) {
                     subscriber.forget(&mut self.ledger);
                 }
