@@ -74,7 +74,7 @@ fn every_byte_behind_the_request_reaches_its_shard() {
 #[test]
 fn every_byte_behind_the_request_reaches_its_shard_over_tls() {
     let (broker, certificates, _folder) = encrypted(&page());
-    let port = relay(broker.beside, Transport::Tls, &certificates);
+    let port = relay(broker.beside, Transport::Https, &certificates);
     let large = publish(0, "large", None, &vec![7; 100_000]);
     let mut watcher = broker.raw();
     watcher.connect("watcher");
