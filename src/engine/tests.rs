@@ -1,8 +1,10 @@
 //! The engine alone: bytes in, bytes out. What several engines do together is for `tests/sim`.
 
 mod auth;
+mod handover;
 mod joint;
 mod share;
+mod shelf;
 
 use super::*;
 use crate::codec::{Connect, Split, Version, decode, split};
@@ -18,18 +20,20 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
-    /// What the store is to keep.
-    kept: Vec<PersistOp>,
+    batches: Vec<Batch>,
+    fetches: Vec<Fetch>,
     /// Connections that are sent nothing.
     corked: Vec<u32>,
 }
 
 impl Effects for Recorder {
     fn persist(&mut self, batch: Batch) {
-        self.kept.extend(batch.ops);
+        self.batches.push(batch);
     }
 
-    fn fetch(&mut self, _: Fetch) {}
+    fn fetch(&mut self, fetch: Fetch) {
+        self.fetches.push(fetch);
+    }
 
     fn cork(&mut self, conn: ConnKey, corked: bool) {
         self.corked.retain(|slot| *slot != conn.slot);
