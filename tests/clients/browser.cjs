@@ -84,6 +84,36 @@ const scenarios = {
     await page.locator('#state.connected').waitFor()
   },
 
+  // What a page leaves open is as for the page itself; what it says is left as it is.
+  async urls (context) {
+    const page = await context.newPage()
+    const seen = watch(page)
+    await page.goto(url)
+    const address = url.replace(/^http/, 'ws').replace(/\/$/, '')
+    const { port } = new URL(url)
+    const opened = await page.evaluate(async port => {
+      const connects = [
+        [], ['', { keepalive: 7 }], [undefined, { path: '/mqtt' }], [{ clientId: 'page' }], ['/mqtt'],
+        [`ws://localhost:${port}/mqtt`], [{ host: 'localhost', port: Number(port), protocol: 'ws' }]
+      ]
+      const clients = connects.map(options => mqtt.connect(...options))
+      clients.push(await mqtt.connectAsync(), await mqtt.connectAsync('/mqtt', { clientId: 'other' }))
+      await Promise.all(clients.map(client => client.connected || new Promise(resolve => client.on('connect', resolve))))
+      for (const client of clients) client.end()
+      return clients.map(({ options }) => [options.clientId.slice(0, 5), options.keepalive, options.path])
+    }, port)
+    assert.deepEqual(opened, [
+      ['mqttj', 60, '/'], ['mqttj', 7, '/'], ['mqttj', 60, '/mqtt'], ['page', 60, '/'], ['mqttj', 60, '/mqtt'],
+      ['mqttj', 60, '/mqtt'], ['mqttj', 60, '/'], ['mqttj', 60, '/'], ['other', 60, '/mqtt']
+    ])
+    // One of them is that of the page's own script.
+    assert.deepEqual(seen.sockets.sort(), [
+      `${address}/`,
+      `${address}/`, `${address}/`, `${address}/mqtt`, `${address}/`, `${address}/mqtt`,
+      `ws://localhost:${port}/mqtt`, `ws://localhost:${port}/`, `${address}/`, `${address}/mqtt`
+    ].sort())
+  },
+
   // A page of another origin, PAGE, connects to the broker.
   async elsewhere (context) {
     const page = await context.newPage()
