@@ -2,10 +2,10 @@
 
 use super::world::{place, stored};
 use super::{World, recipient, session};
-use crate::engine::{Expired, PersistOp, Recipient};
+use crate::engine::{Expired, PersistOp};
 use crate::store::core::Options;
 use crate::store::layout::{SessionRecord, entries, split_key};
-use crate::store::settled::{MemorySettled, Settled, Tree};
+use crate::store::settled::{MemorySettled, Tree};
 use crate::store::sweep::Sweep;
 use crate::types::{Delivery, Message, Now, QoS, Rng, SessionId, Span};
 use std::collections::BTreeSet;
