@@ -103,7 +103,9 @@ pub(super) struct Client {
     last_id: u16,
     /// QoS 2 messages whose PUBREL has not come.
     held: BTreeMap<u16, MessageId>,
-    /// Those of them that the broker may have forgotten, because they expired.
+    /// Packet ids of messages that came and were not owed.
+    unpromised: BTreeSet<u16>,
+    /// Packet ids that the broker may have forgotten.
     forgotten: BTreeSet<u16>,
     answers: VecDeque<BytesMut>,
     /// Its will on this connection.
@@ -154,6 +156,7 @@ impl Client {
             requests: BTreeMap::new(),
             last_id: 0,
             held: BTreeMap::new(),
+            unpromised: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             answers: VecDeque::new(),
             will: None,
@@ -292,12 +295,14 @@ impl Client {
         self.outgoing.clear();
         self.subscriptions.clear();
         self.held.clear();
+        self.unpromised.clear();
         self.forgotten.clear();
     }
 
-    /// The broker is gone, and may not have kept that this client was back: what it sent meanwhile and is too old when it runs
-    /// again it takes for never sent.
+    /// The broker is gone, and with it what it had sent and did not owe. It may not have kept that this client was back: what it
+    /// sent meanwhile and is too old when it runs again it takes for never sent.
     pub(super) fn may_be_forgotten(&mut self, expires: impl Fn(MessageId) -> bool) {
+        self.forgotten.append(&mut self.unpromised);
         if self.former.is_some() {
             let old = self.held.iter().filter(|(_, message)| expires(**message));
             self.forgotten.extend(old.map(|(id, _)| *id));
@@ -427,8 +432,7 @@ impl Client {
                 self.outgoing.retain(|known| known.id != ack.packet_id || known.stage != Stage::Released);
             }
             Packet::PubRel(ack) => {
-                self.held.remove(&ack.packet_id.get());
-                self.forgotten.remove(&ack.packet_id.get());
+                self.let_go_of(ack.packet_id);
                 let answer = self.bytes(&Packet::PubComp(Ack::new(ack.packet_id, ReasonCode::Success)));
                 self.answers.push_back(answer);
             }
@@ -446,6 +450,14 @@ impl Client {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A message of QoS 2 is complete.
+    fn let_go_of(&mut self, id: PacketId) {
+        for ids in [&mut self.unpromised, &mut self.forgotten] {
+            ids.remove(&id.get());
+        }
+        self.held.remove(&id.get());
     }
 
     fn connected(&mut self, connack: &ConnAck<'_>, ledger: &mut Ledger) -> Verdict {
@@ -511,8 +523,11 @@ impl Client {
         let again = packet_id.and_then(|id| self.held.get(&id.get())).copied();
         let again = again.filter(|_| qos == QoS::ExactlyOnce);
         ensure!(again.is_none_or(|held| held == message), "{message} instead of {again:?} before its PUBREL");
-        if again.is_none() {
-            ledger.arrived(self.account, &Arrival { message, topic, qos, retain, dup })?;
+        if again.is_none()
+            && !ledger.arrived(self.account, &Arrival { message, topic, qos, retain, dup })?
+            && let Some(id) = packet_id
+        {
+            self.unpromised.insert(id.get());
         }
         self.answer_to(qos, packet_id, Some(message))
     }
