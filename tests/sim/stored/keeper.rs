@@ -1,4 +1,4 @@
-//! The store's two threads as one machine that a seed drives: the order of things is that of `src/shard/storage.rs`, and
+//! The store's two threads as one machine that a seed drives: the order of things is that of `src/shard/storage/`, and
 //! when each happens is chance.
 
 mod committer;
@@ -67,7 +67,8 @@ pub(super) struct Committer {
     pub(super) stuck: bool,
     beat: Now,
     beats: u64,
-    bytes_seen: u64,
+    /// The journal's segments and what the store took when the free space was last looked at.
+    seen: (usize, u64),
     /// A seeded bug: the group that is kept one commit too late.
     late: Vec<(ShardId, Item)>,
 }
@@ -140,7 +141,7 @@ impl Keeper {
             stuck: false,
             beat: Now(0),
             beats: 0,
-            bytes_seen: 0,
+            seen: (0, 0),
             late: Vec::new(),
         };
         let before = std::mem::replace(&mut self.shards, shards);

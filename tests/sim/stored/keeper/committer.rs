@@ -29,7 +29,12 @@ impl Committer {
         }
     }
 
-    pub(super) fn restore(&mut self, all: &[Restored], placement: Placement, (bug, before): (Option<Bug>, u16)) {
+    pub(super) fn restore(
+        &mut self,
+        all: &[Restored],
+        placement: Placement,
+        (bug, before): (Option<Bug>, u16),
+    ) {
         let mut shares: Vec<Vec<Restored>> = (0..self.shards).map(|_| Vec::new()).collect();
         for restored in all {
             let owner = match restored {
@@ -61,7 +66,7 @@ impl Committer {
         self.hear(keeper.bug, rng);
         self.results(keeper, rng);
         self.commit(keeper);
-        if self.store.bytes_on_disk() > self.bytes_seen {
+        if self.takes() != self.seen {
             self.look_at_disk(keeper);
         }
         if self.store.checkpoint_due() {
@@ -176,6 +181,9 @@ impl Committer {
         self.beat = now + BEAT;
         self.beats += 1;
         self.look_at_disk(keeper);
+        if self.stuck {
+            self.push_all(|| Item::StoreStuck);
+        }
         if self.store.is_unsettled() || self.state == StoreState::Refusing {
             self.checkpoint();
         }
@@ -184,9 +192,14 @@ impl Committer {
         }
     }
 
+    fn takes(&self) -> (usize, u64) {
+        (self.store.segments(), self.store.bytes_on_disk())
+    }
+
     fn look_at_disk(&mut self, keeper: &Keeper) {
-        self.bytes_seen = self.store.bytes_on_disk();
-        let (low, over) = (keeper.is_short(), self.store.over_bound().is_some());
+        self.seen = self.takes();
+        let over = self.store.over_bound().is_some() || self.store.is_on_last_segment();
+        let low = keeper.is_short();
         match self.state {
             StoreState::Ready if over || low => self.tell(StoreState::Refusing),
             StoreState::Refusing
