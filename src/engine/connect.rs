@@ -70,9 +70,11 @@ impl Engine {
         );
         self.open(now, key, conn, terms, user);
         self.store_session(key);
-        // That a session has begun, and that one has ended, is said when it is true for good.
+        // That a session has begun, and that one has ended, is said when it is true for good; also to who comes once more
+        // before it is.
         let request = self.durable.last();
-        if resumed.is_none()
+        let is_new = self.sessions.get(key).is_some_and(|session| !self.durable.has(session.known_by));
+        if (resumed.is_none() || is_new)
             && request > before
             && self.durable.wait_for(Asking::By(request), Waiter::Output(conn))
         {
@@ -140,6 +142,7 @@ impl Engine {
         if !self.durable.is_on() || session.stored.is_none() && session.ephemeral() {
             return;
         }
+        let is_new = session.stored.is_none();
         let id = *session.stored.get_or_insert_with(|| self.durable.new_session());
         let published = session.published.as_ref();
         let (away, will) = match &session.presence {
@@ -159,7 +162,10 @@ impl Engine {
             next_seq: session.next_seq,
             unsent_from: away.and_then(|_| session.unsent_known()),
         };
-        self.durable.ask(PersistOp::Session(Box::new(stored)));
+        let request = self.durable.ask(PersistOp::Session(Box::new(stored)));
+        if is_new {
+            session.known_by = request;
+        }
     }
 
     fn new_session(&mut self, now: Now, client_id: &str) -> SessionKey {
@@ -333,8 +339,8 @@ impl Engine {
         let Outcome { asking, retained, retained_by, .. } = self.route_will(now, key, &will, fx);
         let Some(id) = self.sessions.get(key).and_then(|session| session.stored) else { return };
         let waiter = Waiter::Will(key, id);
-        let mut missing = u8::from(self.durable.wait_for(asking, waiter));
-        missing += u8::from(self.durable.wait_for(Asking::By(retained), waiter));
+        let mut missing = u32::from(self.durable.wait_for(asking, waiter));
+        missing += u32::from(self.durable.wait_for(Asking::By(retained), waiter));
         if let Some((keeper, number)) = retained_by {
             self.retention.wait(keeper, number, waiter);
             missing += 1;
@@ -342,7 +348,9 @@ impl Engine {
         if missing > 0
             && let Some(session) = self.sessions.get_mut(key)
         {
-            session.published = Some((Box::new(will), missing));
+            // One that was published before, of an earlier connection, may be waited for still.
+            let before = session.published.as_ref().map_or(0, |(_, missing)| *missing);
+            session.published = Some((Box::new(will), before + missing));
         }
     }
 

@@ -260,6 +260,7 @@ impl Engine {
     ) -> Step {
         let Self { sessions, frames, counters, setup, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return Step::Dropped };
+        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let delivery = &queued.message.delivery;
         let waited_too_long = delivery.expiry.is_none()
             && setup.limits.queued_expiry.is_some_and(|longest| delivery.received + longest <= now);
@@ -272,7 +273,6 @@ impl Engine {
             return Step::Full;
         }
         let keep = !session.ephemeral() || session.stored.is_some() || queued.share.is_some();
-        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let Presence::Here(link) = &mut session.presence else { return Step::Full };
         let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
             frames.queued(now, queued, target.version, again, naming)

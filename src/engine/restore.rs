@@ -38,7 +38,7 @@ impl Engine {
         let RestoredSession { stored, alive, subscriptions, inbound, received, backlog } = restored;
         // It ended with its connection, which ended with the broker, or was about to: it does as soon as time passes.
         let ends = stored.expiry == Some(Span(0));
-        let since = stored.away.unwrap_or(alive);
+        let (since, was_connected) = (stored.away.unwrap_or(alive), stored.away.is_none());
         let mut session = Session::new(&stored.client_id, since, self.setup.seed);
         session.stored = Some(stored.id);
         session.expiry = stored.expiry;
@@ -68,6 +68,10 @@ impl Engine {
             if let Some(session) = self.sessions.get_mut(key) {
                 session.subscriptions.insert(filter, subscription);
             }
+        }
+        if was_connected {
+            // A later start must not take it to be away since that one: it would never expire, nor would its will be due.
+            self.store_session(key);
         }
         self.arm(now, key);
     }

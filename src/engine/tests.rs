@@ -20,8 +20,11 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
+    /// What the store is to keep, and is asked for.
     batches: Vec<Batch>,
     fetches: Vec<Fetch>,
+    /// Connections that are sent nothing.
+    corked: Vec<u32>,
 }
 
 impl Effects for Recorder {
@@ -33,7 +36,10 @@ impl Effects for Recorder {
         self.fetches.push(fetch);
     }
 
-    fn cork(&mut self, _: ConnKey, _: bool) {}
+    fn cork(&mut self, conn: ConnKey, corked: bool) {
+        self.corked.retain(|slot| *slot != conn.slot);
+        self.corked.extend(corked.then_some(conn.slot));
+    }
 
     fn hold(&mut self, _: ConnKey, _: bool) {}
 

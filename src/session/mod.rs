@@ -114,6 +114,8 @@ pub struct Session {
     pub client_id: Box<str>,
     /// Under which the store has it, if it outlives the broker.
     pub stored: Option<SessionId>,
+    /// The request by which it gets to know of it; 0 where it knows of it from an earlier run.
+    pub known_by: u64,
     /// The number of its next message of QoS 1 or 2.
     pub next_seq: u64,
     /// Connected or not.
@@ -134,7 +136,7 @@ pub struct Session {
     pub dropped: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.
-    pub published: Option<(Box<Will>, u8)>,
+    pub published: Option<(Box<Will>, u32)>,
     /// Something of it waits for the store.
     pub parked: bool,
     /// What waits with lower numbers than this may have been sent before the broker started.
@@ -153,6 +155,7 @@ impl Session {
         Self {
             client_id: client_id.into(),
             stored: None,
+            known_by: 0,
             next_seq: 0,
             presence: Presence::Away { since: now, will: None },
             expiry: Some(Span(0)),

@@ -11,19 +11,20 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use self::restore::{each, identify};
+use self::restore::{identify, settled_sessions};
 use super::delta::Delta;
 use super::disk::Disk;
 use super::elision::Elision;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
-use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY, split_key};
+use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY};
 use super::read::PageRead;
 use super::record::BadRecord;
-use super::settle::{damaged, number, settle};
-use super::settled::{Settled, Tree};
+use super::settle::{number, settle};
+use super::settled::Settled;
 use crate::engine::{Batch, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
+use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
@@ -74,6 +75,9 @@ pub enum Refusing {
     /// There is no room.
     #[error("the disk is full: {0}")]
     Full(JournalError),
+    /// There will be none when this segment is full.
+    #[error("the disk has no room for another segment of the journal")]
+    Filling,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Failed(JournalError),
@@ -119,6 +123,9 @@ pub struct Store<D: Disk> {
     unsettled: bool,
     /// All sessions that there are.
     known: Set<SessionId>,
+    /// The settled ones as they were read when the store was opened, for [`Store::restore`]; none once that has them, or they
+    /// have changed.
+    read: Option<Vec<(SessionId, Bytes)>>,
     /// What is not committed.
     waiting: Vec<(ShardId, Batch)>,
     group: Group,
@@ -144,12 +151,9 @@ impl<D: Disk> Store<D> {
     ) -> Result<Self, OpenFailure> {
         let store_id = identify(settled, random)?;
         let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
+        let read = settled_sessions(settled)?;
         let mut known = seed.set();
-        each(settled, Tree::Sessions, &[], |key, _| {
-            let (id, _) = split_key(key).map_err(damaged)?;
-            known.insert(SessionId(id));
-            Ok(true)
-        })?;
+        known.extend(read.iter().map(|(id, _)| *id));
         let mut active = Delta::new(seed);
         let mut recovery = recover(disk, journal, Position(settled.position()))?;
         let mut since_checkpoint = 0;
@@ -172,6 +176,7 @@ impl<D: Disk> Store<D> {
             frozen: None,
             unsettled: false,
             known,
+            read: Some(read),
             waiting: Vec::new(),
             group: Group::default(),
             elision: Elision::new(seed),
@@ -260,9 +265,21 @@ impl<D: Disk> Store<D> {
         (max > 0 && bytes > max).then_some(Refusing::Bound { bytes, max })
     }
 
+    /// Whether the journal has come to the last segment that the disk has room for: what is asked for from now on may wait
+    /// for long. It tries once more before it says so.
+    pub fn is_on_last_segment(&mut self) -> bool {
+        self.journal.prepare();
+        self.journal.is_last_segment()
+    }
+
     /// What the journal and the settled state take on disk.
     pub fn bytes_on_disk(&self) -> u64 {
         self.journal.bytes_on_disk() + self.settled_bytes
+    }
+
+    /// How many segments the journal has.
+    pub fn segments(&self) -> usize {
+        self.journal.segments()
     }
 
     /// Whether so much has gathered that it is time for a checkpoint.
@@ -305,11 +322,16 @@ impl<D: Disk> Store<D> {
             self.unsettled = true;
             return Ok(());
         };
-        self.settled_bytes = bytes;
+        (self.settled_bytes, self.read) = (bytes, None);
         match self.frozen.take() {
             Some(checkpoint) => self.journal.free_before(checkpoint.position),
             None => Ok(()),
         }
+    }
+
+    /// The settled state takes so many bytes by now.
+    pub fn settled_takes(&mut self, bytes: u64) {
+        self.settled_bytes = bytes;
     }
 
     /// Whether a checkpoint has begun and is not finished.

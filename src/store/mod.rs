@@ -24,7 +24,7 @@ mod settled;
 mod sled;
 
 pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
-pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
+pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile, free_bytes};
 pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
 pub use self::journal::{
     Cut, Group, Journal, JournalError, JournalOptions, Position, Recovery, RecoveryStats, Refusal, SyncMode,

@@ -3,7 +3,7 @@
 use super::layout::{Content, SessionRecord, bodies, entries, number_key, page_key, split_key};
 use super::record::BadRecord;
 use super::settle::damaged;
-use super::settled::{Settled, Tree, after};
+use super::settled::{Settled, Tree, after, each};
 use crate::engine::{Fetch, Fetched, Recipient};
 use crate::types::{Message, SessionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -179,16 +179,11 @@ impl Reading {
 /// The first thing that is damaged or missing.
 pub(super) fn verify(settled: &dyn Settled) -> io::Result<()> {
     let mut reading = Reading::default();
-    let mut from = Vec::new();
-    loop {
-        let pages = settled.scan(Tree::Queues, &from, PAGES_READ)?;
-        let Some((last, _)) = pages.last() else { return Ok(()) };
-        from = after(last);
-        for (key, page) in &pages {
-            let (session, _) = split_key(key).map_err(damaged)?;
-            for (_, content) in entries(SessionId(session), page).map_err(damaged)? {
-                reading.content(settled, content)?;
-            }
+    each(settled, Tree::Queues, |key, page| {
+        let (session, _) = split_key(key).map_err(damaged)?;
+        for (_, content) in entries(SessionId(session), page).map_err(damaged)? {
+            reading.content(settled, content)?;
         }
-    }
+        Ok(())
+    })
 }

@@ -314,6 +314,18 @@ static void sized(int fd, enum op op) {
     record(header, NULL, 0, NULL, 0);
 }
 
+/* Records a hole as what is read from it, of which a power cut may leave any part. */
+static void zeroed(int fd, off64_t at, off64_t len) {
+    uint64_t size = size_of(fd), from = (uint64_t)at, to = from + (uint64_t)len;
+    if (to > size) to = size;
+    if (from >= to) return;
+    void *zeros = calloc(1, to - from);
+    if (!zeros) fail("a hole");
+    struct header header = {.op = WRITE, .handle = handle_of(fd), .offset = from, .size = size, .data = to - from};
+    record(header, NULL, 0, &(struct iovec){zeros, to - from}, 1);
+    free(zeros);
+}
+
 int ftruncate64(int fd, off64_t len) {
     ready();
     if (!handle_of(fd)) return real_ftruncate(fd, len);
@@ -328,14 +340,15 @@ int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
 int fallocate64(int fd, int mode, off64_t at, off64_t len) {
     ready();
     if (!handle_of(fd)) return real_fallocate(fd, mode, at, len);
-    /* Reserving is all that is played back; punching holes would have to be recorded as zeros. */
-    if (mode != 0) {
+    int hole = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+    if (mode != 0 && !hole) {
         errno = EOPNOTSUPP;
         return -1;
     }
     pthread_mutex_lock(&lock);
     int result = real_fallocate(fd, mode, at, len);
-    if (result == 0) sized(fd, LENGTH);
+    if (result == 0 && hole) zeroed(fd, at, len);
+    if (result == 0 && !hole) sized(fd, LENGTH);
     pthread_mutex_unlock(&lock);
     return result;
 }

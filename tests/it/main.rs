@@ -19,3 +19,5 @@ mod sessions;
 mod shards;
 mod store;
 mod support;
+mod tls;
+mod websocket;

@@ -18,6 +18,8 @@ pub(super) enum Job {
     Settle(Checkpoint),
     /// Everything that is settled goes to this file.
     Export(PathBuf),
+    /// What the settled state does not need of the disk is to be free.
+    GiveBack,
     Read(ShardId, PageRead),
 }
 
@@ -25,6 +27,8 @@ pub(super) enum Job {
 pub(super) enum Done {
     /// What the settled state takes on disk; nothing when there was no room.
     Settled(Option<u64>),
+    /// What it takes now.
+    GivenBack(u64),
     Read(ShardId, Fetched),
 }
 
@@ -50,6 +54,12 @@ impl Settler {
                 Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
                     Ok(fetched) => Done::Read(to, fetched),
                     Err(error) => unreadable(&self.path, &error),
+                },
+                Job::GiveBack => match self.settled.give_back() {
+                    Ok(()) => Done::GivenBack(self.settled.bytes_on_disk().unwrap_or(0)),
+                    // With less than its reserve it is left alone.
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => continue,
+                    Err(error) => leave(&error),
                 },
                 Job::Export(file) => {
                     let exported = export_to(&self.settled, &file);

@@ -126,7 +126,7 @@ impl World {
     fn start(&mut self) {
         let (config, log) = (self.folder.path().join("pantala.toml"), self.folder.path().join("log"));
         let settings = format!(
-            "[store]\npath = {:?}\ndurability = \"{}\"\nreserve_bytes = 0\nsegment_bytes = 1_048_576\n\
+            "[store]\npath = {:?}\ndurability = \"{}\"\nreserve_bytes = 8_388_608\nsegment_bytes = 1_048_576\n\
              checkpoint_bytes = 1_048_576\n[session]\nqueue_memory_bytes = 4_096\n\
              [[listener]]\nurl = \"tcp://127.0.0.1:0\"\n",
             self.data().display().to_string(),

@@ -1,0 +1,12 @@
+//! TLS: handshakes in memory, files that are wrong, and real clients over real sockets.
+
+mod authority;
+mod client_certificates;
+mod files;
+mod handshakes;
+mod memory;
+mod openssl;
+mod programs;
+mod reload;
+mod site;
+mod start;
