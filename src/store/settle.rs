@@ -6,11 +6,12 @@ use super::layout::{
     number_of, page_key, places, retained, split_key, subscription, subscription_key,
 };
 use super::record::BadRecord;
-use super::settled::{Change, Entry, Settled, Tree, after};
+use super::settled::{Change, Entry, Settled, Tree, after, each_from};
 use crate::types::{HashSeed, Map, SessionId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Pages of sessions that have ended, swept per checkpoint: one with a large queue does not hold up the others.
@@ -88,8 +89,7 @@ impl Settling<'_> {
             return if before.is_some() { self.bury(id, key) } else { Ok(()) };
         }
         let mut record = match (before, &changes.session) {
-            (Some(record), None) => record,
-            (Some(record), Some(session)) => SessionRecord { session: (**session).clone(), ..record },
+            (Some(record), _) => record,
             (None, Some(session)) => SessionRecord::new((**session).clone()),
             (None, None) => return Err(damaged(BadRecord("a session without its record"))),
         };
@@ -198,20 +198,14 @@ impl Settling<'_> {
     /// A session that ended: what is small goes at once, its pages bit by bit.
     fn bury(&mut self, id: SessionId, key: Bytes) -> io::Result<()> {
         self.put(Tree::Sessions, key.clone(), None);
-        let mut from = key.to_vec();
-        loop {
-            let subscriptions = self.settled.scan(Tree::Subscriptions, &from, PAGES_READ)?;
-            let Some((last, _)) = subscriptions.last() else { break };
-            from = after(last);
-            let all = subscriptions.len();
-            let own: Vec<_> =
-                subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
-            let more = own.len() == all;
-            own.into_iter().for_each(|(key, _)| self.put(Tree::Subscriptions, key, None));
-            if !more {
-                break;
+        let Self { settled, changes, .. } = self;
+        each_from(&**settled, Tree::Subscriptions, &key, |found, _| {
+            if !found.starts_with(&key) {
+                return Ok(ControlFlow::Break(()));
             }
-        }
+            changes.push(Change { tree: Tree::Subscriptions, key: found.clone(), value: None });
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.put(Tree::Meta, [GRAVE, &number_key(id.0)].concat().into(), Some(Bytes::new()));
         Ok(())
     }
@@ -272,10 +266,12 @@ impl Settling<'_> {
 
 /// Takes what has changed into a session's record.
 pub(super) fn merge(record: &mut SessionRecord, changes: &Changes) {
+    // What a core says of its session may come after a message that another core asked for later.
+    let next_seq = record.session.next_seq.max(changes.next_seq);
     if let Some(session) = &changes.session {
         record.session = (**session).clone();
     }
-    record.session.next_seq = record.session.next_seq.max(changes.next_seq);
+    record.session.next_seq = record.session.next_seq.max(next_seq);
     record.done.extend(&changes.done);
     record.done.sort_unstable();
     record.done.dedup();
