@@ -32,7 +32,9 @@ pub(super) async fn answer(site: &Rc<Site>, client: Client, request: Request<Inc
     } else {
         let HttpSettings { static_dir, bundle } = &settings.http;
         match static_dir {
-            _ if *bundle && path == bundle::PATH => bundle::answer(static_dir.as_deref(), &request).await,
+            _ if *bundle && path == bundle::PATH => {
+                bundle::answer(site, static_dir.as_deref(), &request).await
+            }
             Some(folder) => files::answer(folder, &request).await,
             None => not_found(),
         }

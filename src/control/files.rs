@@ -2,10 +2,14 @@
 
 use super::answer::{Body, not_found, text};
 use http_body_util::BodyExt;
-use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LOCATION, RANGE,
+};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_staticfile::util::FileResponseBuilder;
 use hyper_staticfile::vfs::{FileOpener, FileWithMetadata};
-use hyper_staticfile::{Resolver, ResponseBuilder};
+use hyper_staticfile::{ResolveResult, Resolver};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use std::future::Future;
 use std::io;
@@ -70,48 +74,99 @@ fn outside(error: rustix::io::Errno) -> io::Error {
     }
 }
 
-/// Answers a request for a file.
+/// Answers a request for a file in a folder.
 pub(super) async fn answer<B>(folder: &Path, request: &Request<B>) -> Response<Body> {
-    let resolver = Resolver::with_opener(Below(folder.to_owned()));
-    let resolved = resolver.resolve_request(request).await;
-    let built = resolved.map(|resolved| ResponseBuilder::new().request(request).build(resolved));
-    match built {
-        Ok(Ok(response)) if response.status() == StatusCode::NOT_FOUND => not_found(),
-        Ok(Ok(response)) if response.status() == StatusCode::FORBIDDEN => {
-            text(StatusCode::FORBIDDEN, "the broker may not read it\n")
+    serve(Below(folder.to_owned()), folder, request).await
+}
+
+/// Answers a request for a file of whatever origin; the log says `whence`.
+pub(super) async fn serve<B>(opener: impl FileOpener, whence: &Path, request: &Request<B>) -> Response<Body> {
+    let headers = conditions(request.headers());
+    let resolved = Resolver::with_opener(opener).resolve_request(request).await;
+    let file = match resolved {
+        Ok(ResolveResult::Found(file)) => file,
+        Ok(ResolveResult::IsDirectory { .. }) => return moved(request.uri()),
+        Ok(ResolveResult::PermissionDenied) => {
+            return text(StatusCode::FORBIDDEN, "the broker may not read it\n");
         }
-        Ok(Ok(response)) if is_known(request, &response) => not_modified(&response),
-        Ok(Ok(response)) => typed(response.map(|body| body.boxed_unsync())),
-        Ok(Err(_)) => not_found(),
-        Err(cause) => {
-            warn!(%cause, folder = %folder.display(), path = request.uri().path(), "cannot serve a file");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read at the moment\n")
+        Ok(ResolveResult::NotFound | ResolveResult::MethodNotMatched) => return not_found(),
+        Err(cause) => return unreadable(&cause, &whence.join(request.uri().path().trim_start_matches('/'))),
+    };
+    let (size, kind) = (file.size, content_type(file.content_type.as_deref()));
+    let built = FileResponseBuilder::new().request_parts(request.method(), &headers).build(file);
+    // All its headers are numbers, dates and those types.
+    let Ok(mut response) = built else { return not_found() };
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    match response.status() {
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            let mut beyond = text(StatusCode::RANGE_NOT_SATISFIABLE, format!("it has {size} bytes\n"));
+            if let Ok(size) = HeaderValue::try_from(format!("bytes */{size}")) {
+                beyond.headers_mut().insert(CONTENT_RANGE, size);
+            }
+            beyond
         }
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT if !is_known(&headers, &response) => {
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response.map(|body| body.boxed_unsync())
+        }
+        _ => not_modified(&response),
     }
+}
+
+/// Those headers of a request that are to be looked at.
+fn conditions(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    if headers.contains_key(IF_NONE_MATCH) {
+        // It says more, also about a file that was replaced by an older one. RFC 9110, 13.1.3
+        headers.remove(IF_MODIFIED_SINCE);
+    }
+    let several = |range: &HeaderValue| range.as_bytes().contains(&b',');
+    if headers.get(RANGE).is_some_and(several) {
+        // Parts that overlap would multiply what one request costs. RFC 9110, 14.2 leaves it to us.
+        headers.remove(RANGE);
+    }
+    headers
 }
 
 /// A file whose name says nothing is bytes: a browser that may not guess would not know what to do with it.
-fn typed(mut response: Response<Body>) -> Response<Body> {
-    if response.status() == StatusCode::OK && !response.headers().contains_key(CONTENT_TYPE) {
-        let bytes = HeaderValue::from_static("application/octet-stream");
-        response.headers_mut().insert(CONTENT_TYPE, bytes);
-    }
+fn content_type(known: Option<&str>) -> HeaderValue {
+    let known = known.and_then(|kind| HeaderValue::from_str(kind).ok());
+    known.unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
+/// Links in a folder's page are relative to the folder, so its address ends with a slash.
+fn moved(uri: &Uri) -> Response<Body> {
+    // Two slashes in front would be another host.
+    let path = uri.path().trim_matches('/');
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let Ok(location) = HeaderValue::try_from(format!("/{path}/{query}")) else { return not_found() };
+    let mut response = text(StatusCode::MOVED_PERMANENTLY, "a folder\n");
+    response.headers_mut().insert(LOCATION, location);
     response
 }
 
+/// What cannot be read for a reason that the operator should know.
+pub(super) fn unreadable(cause: &io::Error, file: &Path) -> Response<Body> {
+    warn!(%cause, file = %file.display(), "cannot serve a file");
+    text(StatusCode::INTERNAL_SERVER_ERROR, "it cannot be read at the moment\n")
+}
+
 /// Whether the client has what it asks for. RFC 9110, 13.1.2
-fn is_known<B, R>(request: &Request<B>, response: &Response<R>) -> bool {
+fn is_known<R>(asked: &HeaderMap, response: &Response<R>) -> bool {
     let Some(tag) = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()) else { return false };
     let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    let values = request.headers().get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let values = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|known| known.trim() == "*" || opaque(known) == opaque(tag))
 }
 
+/// The client's copy is good.
 fn not_modified<R>(response: &Response<R>) -> Response<Body> {
     let mut known = text(StatusCode::NOT_MODIFIED, "");
     known.headers_mut().remove(CONTENT_TYPE);
-    if let Some(tag) = response.headers().get(ETAG) {
-        known.headers_mut().insert(ETAG, tag.clone());
+    for name in [ETAG, CACHE_CONTROL] {
+        if let Some(value) = response.headers().get(&name) {
+            known.headers_mut().insert(name, value.clone());
+        }
     }
     known
 }

@@ -78,7 +78,7 @@ impl Control {
         let (stop, stopped) = oneshot::channel();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let site = Rc::new(Site { shards: RefCell::new(Box::new(shards)), lines: RefCell::default() });
+            let site = Rc::new(Site::new(shards));
             let tasks = LocalSet::new();
             for listener in listeners {
                 tasks.spawn_local(listener::serve(listener, Rc::clone(&site)));
@@ -102,6 +102,8 @@ struct Site {
     shards: RefCell<Box<dyn Shards>>,
     /// Lines of the log about strangers.
     lines: RefCell<Throttle>,
+    /// MQTT.js, once somebody has asked for it.
+    script: RefCell<Option<bundle::Script>>,
 }
 
 impl fmt::Debug for Site {
@@ -111,6 +113,10 @@ impl fmt::Debug for Site {
 }
 
 impl Site {
+    fn new(shards: impl Shards) -> Self {
+        Self { shards: RefCell::new(Box::new(shards)), lines: RefCell::default(), script: RefCell::default() }
+    }
+
     /// Tells the operator of a connection that was not served, unless too many of them were told of.
     fn refused(&self, peer: Peer, why: &dyn fmt::Display) {
         let now = self.shards.borrow().now();

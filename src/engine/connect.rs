@@ -339,8 +339,8 @@ impl Engine {
         let Outcome { asking, retained, retained_by, .. } = self.route_will(now, key, &will, fx);
         let Some(id) = self.sessions.get(key).and_then(|session| session.stored) else { return };
         let waiter = Waiter::Will(key, id);
-        let mut missing = u32::from(self.durable.wait_for(asking, waiter));
-        missing += u32::from(self.durable.wait_for(Asking::By(retained), waiter));
+        let mut missing = usize::from(self.durable.wait_for(asking, waiter));
+        missing += usize::from(self.durable.wait_for(Asking::By(retained), waiter));
         if let Some((keeper, number)) = retained_by {
             self.retention.wait(keeper, number, waiter);
             missing += 1;

@@ -195,7 +195,7 @@ impl Engine {
         fx: &mut impl Effects,
     ) -> (Option<Box<Will>>, usize) {
         let (earlier, missing) = session.published.take().unzip();
-        let mut missing = missing.map_or(0, |missing| usize::try_from(missing).unwrap_or(usize::MAX));
+        let mut missing = missing.unwrap_or(0);
         let Presence::Away { will: Some((_, will)), .. } = &mut session.presence else {
             return (earlier, missing);
         };

@@ -20,7 +20,6 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
-    /// What the store is to keep, and is asked for.
     batches: Vec<Batch>,
     fetches: Vec<Fetch>,
     /// Connections that are sent nothing.

@@ -235,6 +235,29 @@ impl Queue {
         self.close_up();
     }
 
+    /// Takes out a message that the store has and that has expired: what was here of it, if anything, or nothing when it is
+    /// not to be had here any more. While messages are on their way from the store, all of them stay.
+    pub fn expire(&mut self, seq: u64, size: u64) -> Option<Option<Queued>> {
+        if self.asked.is_some() {
+            return None;
+        }
+        if self.backlog.messages > 0 && (self.backlog.from..self.backlog_end).contains(&seq) {
+            self.backlog.messages -= 1;
+            self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
+            if self.backlog.messages == 0 {
+                self.backlog = Backlog::default();
+                self.close_up();
+            }
+            return Some(None);
+        }
+        let at = self.front.iter().position(|queued| queued.seq == seq)?;
+        let queued = self.front.remove(at)?;
+        self.bytes -= queued.size();
+        self.front_bytes -= queued.size();
+        self.close_up();
+        Some(Some(queued))
+    }
+
     /// What the store has for it at the start, all of it with numbers below `end`.
     pub fn restore(&mut self, backlog: Backlog, end: u64) {
         (self.backlog, self.backlog_end) = (backlog, end);

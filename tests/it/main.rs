@@ -8,6 +8,7 @@ mod abuse;
 mod clients;
 mod conformance;
 mod hold;
+mod http;
 mod mosquitto;
 mod process;
 mod protocol;

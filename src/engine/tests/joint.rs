@@ -1,7 +1,7 @@
 //! Messages that another core asks the store for, with a part of this one.
 
 use super::*;
-use crate::engine::persist::{Recipient, StoreState};
+use crate::engine::persist::StoreState;
 use crate::session::Backlog;
 use crate::types::{PacketId, SessionId};
 
@@ -110,8 +110,14 @@ fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog
     let setup =
         Setup { store: StoreState::Ready, ..Setup::new(ShardId(0), 1, Limits::default(), HashSeed(3)) };
     let mut bench = Bench { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) };
+    let session = RestoredSession { inbound, backlog, ..restored(1, client_id, next_seq) };
+    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
+    bench
+}
+
+fn restored(id: u64, client_id: &str, next_seq: u64) -> RestoredSession {
     let stored = StoredSession {
-        id: SessionId(1),
+        id: SessionId(id),
         client_id: client_id.into(),
         expiry: Some(Span::from_secs(100)),
         away: None,
@@ -119,10 +125,8 @@ fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog
         next_seq,
         unsent_from: None,
     };
-    let (subscriptions, received) = (Vec::new(), Vec::new());
-    let session = RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog };
-    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
-    bench
+    let (subscriptions, inbound, received) = Default::default();
+    RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog: Backlog::default() }
 }
 
 #[test]
@@ -130,30 +134,9 @@ fn a_session_that_lost_its_connection_with_the_broker_is_away_since_then_however
     let mut bench = with_restored("sub", 7, Vec::new(), Backlog::default());
     bench.now = Now(5_000);
     bench.engine.turn_end(bench.now, &mut bench.fx);
-    let ops: Vec<_> = bench.fx.batches.iter().flat_map(|batch| &batch.ops).collect();
+    let [Batch { ops, .. }] = &bench.fx.batches[..] else { panic!("{:?}", bench.fx.batches) };
     let [PersistOp::Session(stored)] = &ops[..] else { panic!("{ops:?}") };
-    assert_eq!((stored.away, stored.unsent_from), (Some(Now(0)), None));
-}
-
-#[test]
-fn qos_2_that_a_client_may_hold_is_completed_after_a_restart_however_old_it_is() {
-    let backlog = Backlog { from: 0, messages: 2, bytes: 200 };
-    let mut bench = with_restored("sub", 2, Vec::new(), backlog);
-    bench.now = Now(5_000);
-    bench.send(0, &connect("sub", false));
-    let session = SessionId(1);
-    let old = |seq, qos| {
-        let expiry = Some(Span::from_secs(1));
-        let message = Message::new("a", &[], b"x", Delivery { qos, retain: false, received: Now(0), expiry });
-        let to = Recipient { session: Some(session), seq, qos, retain: false, ids: None, share: None };
-        (to, Arc::new(message))
-    };
-    let messages = vec![old(0, QoS::AtLeastOnce), old(1, QoS::ExactlyOnce)];
-    let key = bench.engine.by_client["sub"];
-    bench.engine.fetched(bench.now, Fetched { key, session, messages }, &mut bench.fx);
-    bench.engine.turn_end(bench.now, &mut bench.fx);
-    bench.engine.durable(bench.now, 10, &mut bench.fx);
-    assert_eq!(bench.taken(0), [0x62, 2, 0, 2], "and of QoS 1 nothing comes");
+    assert_eq!((stored.away, stored.unsent_from), (Some(Now(0)), None), "what was sent is not known");
 }
 
 #[test]

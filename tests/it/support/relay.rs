@@ -23,6 +23,8 @@ pub(crate) enum Transport {
     Tls,
     Ws,
     Wss,
+    /// HTTP over TLS: the client itself asks for the rest.
+    Https,
 }
 
 impl Transport {
@@ -32,11 +34,12 @@ impl Transport {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Https => "https",
         }
     }
 
     pub(crate) fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
+        matches!(self, Self::Tls | Self::Wss | Self::Https)
     }
 
     fn is_web(self) -> bool {
@@ -63,7 +66,7 @@ fn client_config(transport: Transport, certificates: &Certificates) -> Arc<Clien
     let mut roots = RootCertStore::empty();
     roots.add(certificates.authority.der().clone()).expect("a certificate");
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let protocol: &[u8] = if transport.is_web() { b"http/1.1" } else { b"mqtt" };
+    let protocol: &[u8] = if transport == Transport::Tls { b"mqtt" } else { b"http/1.1" };
     config.alpn_protocols = vec![protocol.to_vec()];
     Arc::new(config)
 }

@@ -3,6 +3,7 @@
 mod authority;
 mod client_certificates;
 mod files;
+mod flood;
 mod handshakes;
 mod memory;
 mod openssl;
@@ -10,3 +11,4 @@ mod programs;
 mod reload;
 mod site;
 mod start;
+mod storm;

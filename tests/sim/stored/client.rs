@@ -9,7 +9,7 @@ use pantala::codec::{
     decode, split,
 };
 use pantala::types::{Now, PacketId, QoS, Span};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroU16;
 
 /// Messages that a client publishes before the first of them is acknowledged.
@@ -103,6 +103,8 @@ pub(super) struct Client {
     last_id: u16,
     /// QoS 2 messages whose PUBREL has not come.
     held: BTreeMap<u16, MessageId>,
+    /// Those of them that the broker may have forgotten, because they expired.
+    forgotten: BTreeSet<u16>,
     answers: VecDeque<BytesMut>,
     /// Its will on this connection.
     pub(super) will: Option<MessageId>,
@@ -152,6 +154,7 @@ impl Client {
             requests: BTreeMap::new(),
             last_id: 0,
             held: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             answers: VecDeque::new(),
             will: None,
             pending: None,
@@ -197,7 +200,8 @@ impl Client {
             let expiry = self.habits.expiry_s.map(|secs| Span::from_secs(secs.into()));
             expiry.is_some_and(|expiry| since + expiry <= now)
         };
-        let gone = self.gone.unwrap_or((now, now));
+        let closed = self.closed.unwrap_or(now);
+        let gone = self.gone.unwrap_or((closed, closed));
         match self.known {
             Known::Yes => (!over(gone.0), !over(gone.1)),
             Known::Perhaps => (false, true),
@@ -288,6 +292,16 @@ impl Client {
         self.outgoing.clear();
         self.subscriptions.clear();
         self.held.clear();
+        self.forgotten.clear();
+    }
+
+    /// The broker is gone, and may not have kept that this client was back: what it sent meanwhile and is too old when it runs
+    /// again it takes for never sent.
+    pub(super) fn may_be_forgotten(&mut self, expires: impl Fn(MessageId) -> bool) {
+        if self.former.is_some() {
+            let old = self.held.iter().filter(|(_, message)| expires(**message));
+            self.forgotten.extend(old.map(|(id, _)| *id));
+        }
     }
 
     /// Says goodbye, which makes nothing of its will.
@@ -372,7 +386,7 @@ impl Client {
         self.says.is_empty()
             && self.outgoing.is_empty()
             && self.requests.is_empty()
-            && self.held.is_empty()
+            && self.held.keys().all(|id| self.forgotten.contains(id))
             && self.answers.is_empty()
     }
 
@@ -414,6 +428,7 @@ impl Client {
             }
             Packet::PubRel(ack) => {
                 self.held.remove(&ack.packet_id.get());
+                self.forgotten.remove(&ack.packet_id.get());
                 let answer = self.bytes(&Packet::PubComp(Ack::new(ack.packet_id, ReasonCode::Success)));
                 self.answers.push_back(answer);
             }

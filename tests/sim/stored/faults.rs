@@ -136,6 +136,7 @@ impl Stored {
                 self.hang_up(at);
             }
             let client = &mut self.clients[at];
+            client.may_be_forgotten(|message| self.ledger.expires(message));
             if let Some((_, last)) = client.gone.as_mut().filter(|_| !is_known) {
                 *last = self.now;
             }

@@ -11,7 +11,7 @@ use crate::oracle::{Verdict, ensure};
 use crate::shadow::matches;
 use kept::Kept;
 use pantala::types::{Now, QoS, Span};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a filter begins that members of the group share.
 pub(super) const GROUP: &str = "$share/g/";
@@ -100,6 +100,8 @@ pub(super) struct Ledger {
     messages: Vec<Message>,
     accounts: Vec<Account>,
     kept: BTreeMap<String, Kept>,
+    /// Topics of which nobody can say what is retained.
+    muddled: BTreeSet<String>,
     /// What nobody of the group has got, and whether it may be on its way from one member to another.
     shared: BTreeMap<MessageId, bool>,
     pub(super) arrivals: u64,
@@ -204,7 +206,12 @@ impl Ledger {
     }
 
     pub(super) fn sent_again(&mut self, index: MessageId) {
-        self.messages[index].sent += 1;
+        let message = &mut self.messages[index];
+        message.sent += 1;
+        if message.refused && self.kept.contains_key(&message.topic) {
+            // It may come behind later ones, or before them if those are not known any more.
+            self.muddled.insert(message.topic.clone());
+        }
     }
 
     /// The broker reads it, and so many groups were kept by now.
@@ -303,6 +310,11 @@ impl Ledger {
         let now = self.clock;
         let open = self.accounts[who].stints.iter_mut().filter(|stint| stint.until.is_none());
         open.for_each(|stint| stint.until = Some(now));
+    }
+
+    /// Whether a message may become too old.
+    pub(super) fn expires(&self, index: MessageId) -> bool {
+        self.messages.get(index).is_some_and(|message| message.expiry.is_some())
     }
 
     /// A message is on its way to a subscriber.
@@ -416,7 +428,7 @@ impl Ledger {
         for topic in found.keys() {
             ensure!(self.kept.contains_key(topic), "retained on {topic:?} by nobody");
         }
-        for (topic, kept) in &self.kept {
+        for (topic, kept) in self.kept.iter().filter(|(topic, _)| !self.muddled.contains(*topic)) {
             let found = found.get(topic).copied();
             kept.allows(found).map_err(|expected| {
                 format!(
