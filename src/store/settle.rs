@@ -340,7 +340,7 @@ pub(super) fn merge(record: &mut SessionRecord, changes: &Changes) {
     if let Some(session) = &changes.session {
         record.session = (**session).clone();
     }
-    record.session.next_seq = next_seq;
+    record.session.next_seq = record.session.next_seq.max(next_seq);
     record.done.extend(&changes.done);
     record.done.sort_unstable();
     record.done.dedup();
