@@ -105,11 +105,6 @@ impl Handovers {
                 .is_some_and(|handover| handover.moving > 0 || handover.asked != Asked::Nothing)
     }
 
-    /// Whether something of a session is handed over, or is to be.
-    pub(super) fn has(&self, id: SessionId) -> bool {
-        self.all.contains_key(&id)
-    }
-
     /// When to go on, if that is not whenever something happens.
     pub(super) fn deadline(&self, store: StoreState) -> Option<Now> {
         (store == StoreState::Refusing && !self.order.is_empty()).then_some(self.resume_at)
@@ -218,6 +213,11 @@ impl Engine {
     pub(super) fn moved(&mut self, id: SessionId) {
         let Some(handover) = self.handovers.all.get_mut(&id) else { return };
         handover.moving -= 1;
+        if handover.moving == 0
+            && let Some(session) = self.sessions.get_mut(handover.key)
+        {
+            session.swept = self.durable.last();
+        }
         if handover.moving == 0 && !handover.listed {
             self.handovers.all.remove(&id);
             self.durable.ask(PersistOp::End(id));
@@ -240,12 +240,9 @@ impl Engine {
         {
             if self.is_handed_over(now, id, fx) {
                 self.handovers.order.remove(at);
-                let Some(handover) = self.handovers.all.remove(&id) else { continue };
-                if handover.ended.is_some() {
+                let ended = self.handovers.all.remove(&id).is_some_and(|handover| handover.ended.is_some());
+                if ended {
                     self.durable.ask(PersistOp::End(id));
-                } else if let Some(session) = self.sessions.get_mut(handover.key) {
-                    // What has moved is not to be found expired by a search that began before.
-                    session.swept = self.durable.last();
                 }
             } else {
                 at += 1;
@@ -278,6 +275,7 @@ impl Engine {
         if let Some(session) = self.sessions.get(key) {
             let lies = session.queue.backlog_range();
             handover.range.start = handover.range.start.max(lies.start);
+            // Nor may the store give back what it is told to forget.
             if session.queue.is_asking() || !self.durable.has(session.swept) {
                 return false;
             }

@@ -471,6 +471,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_store_never_gets_is_not_left_to_it() {
+        let (mut queue, limits) = stored(6, 6);
+        for (seq, known) in [(6, Stored::Never), (7, Stored::By(7))] {
+            queue.push(Queued { seq, stored: known, ..queued("1") }, &limits, drop);
+        }
+        queue.spill(&limits, |_| true);
+        assert_eq!(queue.backlog().messages, 2);
+        while queue.pop().is_some() {}
+        assert_eq!(queue.ask(&limits), Some(4));
+        queue.load((4..6).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
     fn what_expires_goes_from_memory_and_from_what_the_store_has_but_not_while_it_is_on_its_way() {
         let (mut queue, limits) = stored(10, 7);
         let size = queued("1").size();
@@ -490,21 +505,6 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [1, 3, 4, 6]);
         assert_eq!([8, 9, 7].map(|seq| gone(&mut queue, seq)), [Some(None); 3]);
         assert!(queue.is_empty() && queue.bytes() == 0 && queue.backlog() == Backlog::default());
-    }
-
-    #[test]
-    fn what_the_store_never_gets_is_not_left_to_it() {
-        let (mut queue, limits) = stored(6, 6);
-        for (seq, known) in [(6, Stored::Never), (7, Stored::By(7))] {
-            queue.push(Queued { seq, stored: known, ..queued("1") }, &limits, drop);
-        }
-        queue.spill(&limits, |_| true);
-        assert_eq!(queue.backlog().messages, 2);
-        while queue.pop().is_some() {}
-        assert_eq!(queue.ask(&limits), Some(4));
-        queue.load((4..6).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
-        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
-        assert!(queue.is_empty() && queue.bytes() == 0);
     }
 
     #[test]

@@ -106,8 +106,7 @@ impl Settling<'_> {
             return if before.is_some() { self.bury(id, key) } else { Ok(()) };
         }
         let mut record = match (before, &changes.session) {
-            (Some(record), None) => record,
-            (Some(record), Some(session)) => SessionRecord { session: (**session).clone(), ..record },
+            (Some(record), _) => record,
             (None, Some(session)) => SessionRecord::new((**session).clone()),
             (None, None) => return Err(damaged(BadRecord("a session without its record"))),
         };
@@ -335,10 +334,13 @@ impl Settling<'_> {
 
 /// Takes what has changed into a session's record.
 pub(super) fn merge(record: &mut SessionRecord, changes: &Changes) {
+    // A session's terms may come behind messages with higher numbers than it had when they were settled: of another core,
+    // which keeps them for both.
+    let next_seq = record.session.next_seq.max(changes.next_seq);
     if let Some(session) = &changes.session {
         record.session = (**session).clone();
     }
-    record.session.next_seq = record.session.next_seq.max(changes.next_seq);
+    record.session.next_seq = record.session.next_seq.max(next_seq);
     record.done.extend(&changes.done);
     record.done.sort_unstable();
     record.done.dedup();
