@@ -11,6 +11,7 @@ mod connect;
 mod counters;
 mod durable;
 mod effects;
+mod expire;
 mod fanout;
 mod frames;
 mod groups;
@@ -36,7 +37,8 @@ pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};
 pub use peer::{PeerMessage, RetainedFetch, Share};
 pub use persist::{
-    Batch, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState, StoredSession,
+    Batch, Expired, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState,
+    StoredSession,
 };
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
@@ -301,6 +303,7 @@ impl Engine {
             retained_bytes: self.retention.index.bytes(),
             queued_messages: self.gauges.queued_messages,
             queued_bytes: self.gauges.queued_bytes,
+            store: self.durable.state,
         }
     }
 

@@ -56,7 +56,10 @@ impl Engine {
         let Some(session) = sessions.get_mut(key) else { return };
         let Some(id) = session.stored else { return };
         session.queue.spill(&setup.limits, |stored| durable.is_kept(stored));
+        // Otherwise the store might give back what it is told at the same time to forget.
+        let swept = durable.has(session.swept);
         if session.link().is_some()
+            && swept
             && !handovers.is_busy(id)
             && let Some(from) = session.queue.ask(&setup.limits)
         {
@@ -64,6 +67,7 @@ impl Engine {
             fx.fetch(Fetch { key, session: id, from, messages_max: FETCH_MESSAGES, bytes_max });
         }
         let waits = session.queue.is_spilling()
+            || session.link().is_some() && !swept
             || session.queue.front().is_some_and(|front| !durable.is_kept(front.stored));
         if waits && !session.parked {
             session.parked = true;

@@ -134,6 +134,8 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
+    /// The request by which messages that lie in the store were let go of last, since they expired or moved to others.
+    pub swept: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.
     pub published: Option<(Box<Will>, usize)>,
@@ -166,6 +168,7 @@ impl Session {
             unreleased: Unreleased::new(seed.map()),
             dropped: 0,
             published: None,
+            swept: 0,
             parked: false,
             unsent_from: 0,
             sent_exactly_once: u32::MAX,

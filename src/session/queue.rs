@@ -246,6 +246,29 @@ impl Queue {
         self.close_up();
     }
 
+    /// Takes out a message that the store has and that has expired: what was here of it, if anything, or nothing when it is
+    /// not to be had here any more. While messages are on their way from the store, all of them stay.
+    pub fn expire(&mut self, seq: u64, size: u64) -> Option<Option<Queued>> {
+        if self.asked.is_some() {
+            return None;
+        }
+        if self.backlog.messages > 0 && (self.backlog.from..self.backlog_end).contains(&seq) {
+            self.backlog.messages -= 1;
+            self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
+            if self.backlog.messages == 0 {
+                self.backlog = Backlog::default();
+                self.close_up();
+            }
+            return Some(None);
+        }
+        let at = self.front.iter().position(|queued| queued.seq == seq)?;
+        let queued = self.front.remove(at)?;
+        self.bytes -= queued.size();
+        self.front_bytes -= queued.size();
+        self.close_up();
+        Some(Some(queued))
+    }
+
     /// What the store has for it at the start, all of it with numbers below `end`.
     pub fn restore(&mut self, backlog: Backlog, end: u64) {
         (self.backlog, self.backlog_end) = (backlog, end);
@@ -495,6 +518,28 @@ mod tests {
         queue.load((4..6).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
         assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
         assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_expires_goes_from_memory_and_from_what_the_store_has_but_not_while_it_is_on_its_way() {
+        let (mut queue, limits) = stored(10, 7);
+        let size = queued("1").size();
+        let gone = |queue: &mut Queue, seq| queue.expire(seq, size).map(|here| here.map(|queued| queued.seq));
+        assert_eq!(gone(&mut queue, 5), Some(None), "the store alone has it");
+        assert_eq!(gone(&mut queue, 2), Some(Some(2)));
+        assert_eq!(
+            (gone(&mut queue, 2), gone(&mut queue, 8)),
+            (None, None),
+            "gone, and not with the store yet"
+        );
+        assert_eq!((queue.len(), queue.bytes()), (8, 8 * size));
+        assert_eq!((queue.pop().map(|q| q.seq), queue.ask(&limits)), (Some(0), Some(4)));
+        assert_eq!(gone(&mut queue, 4), None, "it is on its way");
+        queue.load([4, 6].map(|seq| Queued { seq, ..queued("1") }));
+        queue.spill(&limits, |_| true);
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [1, 3, 4, 6]);
+        assert_eq!([8, 9, 7].map(|seq| gone(&mut queue, seq)), [Some(None); 3]);
+        assert!(queue.is_empty() && queue.bytes() == 0 && queue.backlog() == Backlog::default());
     }
 
     #[test]

@@ -38,9 +38,10 @@ pub(super) struct Handover {
 
 impl Handed {
     /// A WebSocket whose upgrade somebody else has answered. `input` is what came behind the request, decrypted where
-    /// `tls` has decrypted it already.
+    /// `tls` has decrypted it already, and `user` the name in a certificate that somebody else has checked.
     pub fn upgraded(
         (socket, peer, seat): (OwnedFd, Peer, Seat),
+        user: Option<Box<str>>,
         tls: Option<Session>,
         mut input: Vec<u8>,
     ) -> Self {
@@ -49,7 +50,8 @@ impl Handed {
         let mut channel = Channel::upgraded(tls);
         let len = channel.resume(&mut input).len;
         input.truncate(len);
-        Self(Handover { socket, peer, seat, user: name.map(Into::into), channel: Some(channel), input })
+        let user = name.map(Into::into).or(user);
+        Self(Handover { socket, peer, seat, user, channel: Some(channel), input })
     }
 }
 
@@ -250,7 +252,7 @@ impl Shard {
                 return bytes.len();
             }
         };
-        if self.redirect(key, &connect) || self.not_spoken(key, &connect) {
+        if self.redirect(key, &connect) || self.not_spoken(key, &connect) || self.nameless(key, &connect) {
             return bytes.len();
         }
         match Identity::of(&connect) {
@@ -297,6 +299,22 @@ impl Shard {
         let refusal = Refusal::new(ReasonCode::UnsupportedProtocolVersion, why);
         self.answer(key, connect, refusal);
         self.refuse_connection(key, NoClient::Version(connect.version));
+        true
+    }
+
+    /// Refuses a client whose certificate has not the name that its listener asks for; true if it is so. Otherwise it could
+    /// choose anybody's in its CONNECT, as one without certificate may, who has to prove it by other means.
+    fn nameless(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
+        let Some(conn) = self.world.conns.get(key) else { return false };
+        let asked = conn.seat.gate().settings().username_from_cert.is_some();
+        let tls = conn.channel.as_ref().and_then(|channel| channel.tls());
+        let certified = tls.is_some_and(|tls| tls.inner().peer_certificates().is_some());
+        if !asked || !certified || conn.user.is_some() {
+            return false;
+        }
+        let why = "the certificate has no name that this listener could use as user name";
+        self.answer(key, connect, Refusal::new(ReasonCode::NotAuthorized, why));
+        self.refuse_connection(key, NoClient::Nameless);
         true
     }
 

@@ -8,8 +8,8 @@ mod settler;
 
 use super::{Clock, Item, Stop};
 use crate::mesh::Port;
-use crate::store::{NoStore, Options, Parts, Reading, RealDisk, SledSettled, Store, open};
-use crate::types::{HashSeed, Now};
+use crate::store::{NoStore, Options, Parts, Reading, RealDisk, SledSettled, Store, Sweep, open};
+use crate::types::{HashSeed, Now, Span};
 use committer::Committer;
 use crossbeam_channel::unbounded;
 use rustix::event::{EventfdFlags, eventfd};
@@ -32,6 +32,8 @@ pub struct StorePlan {
     pub options: Options,
     /// With less free space on its file system, nothing more is taken.
     pub reserve_bytes: u64,
+    /// How long a message waits for a session where its publisher set no bound.
+    pub queued_expiry: Option<Span>,
 }
 
 /// A store that is open, before its threads run.
@@ -79,7 +81,7 @@ impl Opened {
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
         let (jobs, queue) = unbounded();
         let (done, results) = unbounded();
-        let (bell, path) = (Arc::new(bell), plan.path.clone());
+        let (bell, path, sweep) = (Arc::new(bell), plan.path.clone(), Sweep::new(plan.queued_expiry));
         let mut committer = Committer::new(
             (plan, store),
             port,
@@ -93,7 +95,8 @@ impl Opened {
                 // Not a shard serves; its destructors could wait for ever.
                 unreadable(&path, &error);
             }
-            let settler = Settler { path, settled, jobs: queue, done, bell, reading: Reading::default() };
+            let reading = Reading::default();
+            let settler = Settler { path, settled, jobs: queue, done, bell, reading, sweep };
             let settler = std::thread::Builder::new().name("store-settle".to_owned()).spawn(|| settler.run());
             match settler {
                 Ok(settler) => {

@@ -12,7 +12,7 @@ mod restore;
 mod tests;
 
 use self::restore::{identify, settled_sessions};
-use super::delta::Delta;
+use super::delta::{Changes, Delta};
 use super::disk::Disk;
 use super::elision::Elision;
 use super::group::{Group, decode};
@@ -22,7 +22,8 @@ use super::read::PageRead;
 use super::record::BadRecord;
 use super::settle::{number, settle};
 use super::settled::Settled;
-use crate::engine::{Batch, Fetch};
+use super::sweep::Sweep;
+use crate::engine::{Batch, Expired, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
 use bytes::Bytes;
 use std::io;
@@ -107,7 +108,15 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Settled::apply`]: for want of space it may be tried again, otherwise the settled state is given up.
     pub fn run(&self, settled: &mut dyn Settled) -> io::Result<()> {
-        settle(settled, &self.delta, self.position.0)
+        self.run_and_sweep(settled, &mut Sweep::default())
+    }
+
+    /// The same, and takes out what has expired.
+    ///
+    /// # Errors
+    /// See [`Checkpoint::run`].
+    pub fn run_and_sweep(&self, settled: &mut dyn Settled, sweep: &mut Sweep) -> io::Result<()> {
+        settle(settled, &self.delta, self.position.0, sweep)
     }
 }
 
@@ -362,6 +371,22 @@ impl<D: Disk> Store<D> {
             delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, needless, memory);
         }
         read
+    }
+
+    /// Of messages that lay in the settled state and have expired: those that their session is still owed.
+    pub fn still_owed(&self, mut expired: Expired) -> Expired {
+        let Expired { session, places, .. } = &mut expired;
+        let frozen = self.frozen.as_ref().map(|checkpoint| &*checkpoint.delta);
+        let deltas = frozen.into_iter().chain([&self.active]);
+        let changes: Vec<_> = deltas.filter_map(|delta| delta.sessions.get(session)).collect();
+        let known = self.known.contains(session);
+        places.retain(|place| {
+            let gone = |changes: &&Changes| {
+                changes.ended || changes.done.contains(&place.seq) || changes.received.contains(&place.seq)
+            };
+            known && !changes.iter().any(gone)
+        });
+        expired
     }
 
     /// How many messages, sessions' changes included, are in memory.

@@ -85,12 +85,7 @@ impl PageRead {
         let own = number_key(session.0);
         let Some(record) = settled.get(Tree::Sessions, &own)? else { return Ok(()) };
         let record = SessionRecord::decode(session, &record).map_err(damaged)?;
-        let needless = |seq: u64| {
-            seq < from
-                || self.needless.contains(&seq)
-                || record.done.binary_search(&seq).is_ok()
-                || record.received.binary_search(&seq).is_ok()
-        };
+        let needless = |seq: u64| seq < from || self.needless.contains(&seq) || record.is_needless(seq);
         let (mut bytes, mut highest) = (0, 0);
         let mut pages = Vec::new();
         let mut at = page_key(session, reading.begin(session, from)).to_vec();
@@ -148,7 +143,7 @@ impl Reading {
         }
     }
 
-    fn content(&mut self, settled: &dyn Settled, content: Content) -> io::Result<Arc<Message>> {
+    pub(super) fn content(&mut self, settled: &dyn Settled, content: Content) -> io::Result<Arc<Message>> {
         let (page, at) = match content {
             Content::Here(message) => return Ok(message),
             Content::Shared { page, at } => (page, at as usize),

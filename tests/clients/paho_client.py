@@ -1,10 +1,12 @@
 """paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO... Exits with 0 when all is as it should be.
 
-In the environment, TRANSPORT is tls, ws or wss instead of tcp, and CA the file of the authority to trust.
+In the environment, TRANSPORT is tls, ws or wss instead of tcp, and CA the file of the authority to trust; CERT and KEY
+are the client's own, and with UNCHECKED it trusts everybody.
 """
 
 import os
 import queue
+import ssl
 import sys
 
 import paho.mqtt.client as mqtt
@@ -40,7 +42,9 @@ def client(**arguments):
     if TRANSPORT in ("ws", "wss"):
         made.ws_set_options(path="/mqtt")
     if TRANSPORT in ("tls", "wss"):
-        made.tls_set(ca_certs=CA)
+        checks = ssl.CERT_NONE if "UNCHECKED" in os.environ else ssl.CERT_REQUIRED
+        made.tls_set(CA, os.environ.get("CERT"), os.environ.get("KEY"), cert_reqs=checks)
+        made.tls_insecure_set(checks == ssl.CERT_NONE)
     return made
 
 
@@ -202,6 +206,20 @@ def pings():
     client = Client("c", keep_alive=1)
     for _ in range(2):
         client.pongs.get(timeout=PATIENCE)
+
+
+def turned_away():
+    """Is not let in, or leaves at once."""
+    events, made = queue.Queue(), client(client_id="turned-away")
+    made.on_connect = lambda *_: events.put("connected")
+    made.on_disconnect = lambda *_: events.put("disconnected")
+    try:
+        made.connect("127.0.0.1", PORT)
+    except (OSError, mqtt.WebsocketConnectionError):
+        return
+    made.loop_start()
+    assert events.get(timeout=PATIENCE) == "disconnected"
+    made.disconnect()
 
 
 def mortal():

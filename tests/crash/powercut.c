@@ -6,6 +6,10 @@
  * carried out under one lock, so that the record has their order; fsync and fdatasync are recorded when they begin and
  * again when they have returned, since what is written while they run is not covered.
  *
+ * POWERCUT_FAIL is a file: while it is there, the next fsync or fdatasync of a file below the folder whose path has in it
+ * what is in that file fails with EIO and takes it away. What it should have covered is void from then on, as on Linux,
+ * which forgets what it could not write: that is recorded.
+ *
  * What bypasses libc is not seen, except that every record of a file has its length afterwards: that is enough for
  * fallocate. tests/crash/power.rs compares the record with the folder, so nothing else can be missed for long.
  *
@@ -26,7 +30,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum op { OPEN = 1, WRITE, TRUNCATE, LENGTH, SYNC_BEGIN, SYNC_END, RENAME, REMOVE, MKDIR, SYNC_ALL_BEGIN, SYNC_ALL_END };
+enum op { OPEN = 1, WRITE, TRUNCATE, LENGTH, SYNC_BEGIN, SYNC_END, RENAME, REMOVE, MKDIR, SYNC_ALL_BEGIN, SYNC_ALL_END, SYNC_FAILED };
 
 struct header {
     uint32_t op;
@@ -44,6 +48,7 @@ static char folder[PATH_MAX];
 static size_t folder_len;
 static int out = -1;
 static useconds_t sync_us;
+static const char *fail_next;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(result, name, ...) \
@@ -105,6 +110,7 @@ static void start(void) {
     if (!dir || !log) return;
     const char *us = getenv("POWERCUT_SYNC_US");
     sync_us = us ? (useconds_t)atoi(us) : 0;
+    fail_next = getenv("POWERCUT_FAIL");
     folder_len = strlen(dir);
     if (folder_len == 0 || folder_len >= sizeof folder || dir[0] != '/') fail("POWERCUT_DIR");
     memcpy(folder, dir, folder_len + 1);
@@ -365,6 +371,20 @@ int posix_fallocate64(int fd, off64_t at, off64_t len) {
 }
 int posix_fallocate(int fd, off_t at, off_t len) { return posix_fallocate64(fd, at, len); }
 
+/* Whether the next sync of this file is to fail; it is only once. Under the lock. */
+static int is_to_fail(int fd) {
+    int order = fail_next ? real_openat(AT_FDCWD, fail_next, O_RDONLY | O_CLOEXEC) : -1;
+    if (order < 0) return 0;
+    char part[256], link[64], path[PATH_MAX];
+    ssize_t len = read(order, part, sizeof part - 1);
+    real_close(order);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t path_len = readlink(link, path, sizeof path - 1);
+    if (len <= 0 || path_len < 0) return 0;
+    part[len] = path[path_len] = 0;
+    return strstr(path, part) && real_unlinkat(AT_FDCWD, fail_next, 0) == 0;
+}
+
 static int synced(int fd, int (*sync)(int)) {
     uint64_t handle = handle_of(fd);
     if (!handle) return sync(fd);
@@ -374,7 +394,16 @@ static int synced(int fd, int (*sync)(int)) {
     uint64_t size = S_ISDIR(stat.st_mode) ? UINT64_MAX : (uint64_t)stat.st_size;
     struct header header = {.op = SYNC_BEGIN, .handle = handle, .offset = next_sync++, .size = size};
     record(header, NULL, 0, NULL, 0);
+    int fails = !S_ISDIR(stat.st_mode) && is_to_fail(fd);
+    if (fails) {
+        header.op = SYNC_FAILED;
+        record(header, NULL, 0, NULL, 0);
+    }
     pthread_mutex_unlock(&lock);
+    if (fails) {
+        errno = EIO;
+        return -1;
+    }
     if (sync_us) usleep(sync_us);
     int result = sync(fd);
     if (result == 0) {

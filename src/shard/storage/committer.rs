@@ -2,7 +2,7 @@
 
 use super::StorePlan;
 use super::settler::{Done, Job};
-use crate::engine::{Engine, Restored, StoreState};
+use crate::engine::{Engine, Expired, Restored, StoreState};
 use crate::mesh::Port;
 use crate::shard::placement::Placement;
 use crate::shard::{Clock, Item};
@@ -43,6 +43,8 @@ pub(super) struct Committer {
     clock: Clock,
     plan: StorePlan,
     state: StoreState,
+    /// By shard: its last request that is kept.
+    kept: Vec<u64>,
     /// When the next beat is due, and how many there were.
     beat: Now,
     beats: u64,
@@ -86,6 +88,7 @@ impl Committer {
             clock,
             plan,
             state: StoreState::Ready,
+            kept: vec![0; usize::from(shards)],
             beat: Now(0),
             beats: 0,
             seen: (0, 0),
@@ -187,13 +190,27 @@ impl Committer {
                     self.refuse(&Refusing::Unsettled);
                 }
             }
+            Done::Expired(all) => all.into_iter().for_each(|expired| self.expired(expired)),
             Done::GivenBack(bytes) => self.store.settled_takes(bytes),
         }
     }
 
+    /// Tells the core of a session what of it has expired.
+    fn expired(&mut self, expired: Expired) {
+        let owner = self.placement.owner(&expired.client_id);
+        let expired = Expired { until: self.kept[owner.index()], ..self.store.still_owed(expired) };
+        if !expired.places.is_empty() {
+            self.port.push(owner, Item::Expired(Box::new(expired)));
+        }
+    }
+
     fn commit(&mut self) {
-        let port = &mut self.port;
-        match self.store.commit(&mut |core, until| port.push(core, Item::Durable(until))) {
+        let (port, all) = (&mut self.port, &mut self.kept);
+        let kept = &mut |core: ShardId, until| {
+            all[core.index()] = until;
+            port.push(core, Item::Durable(until));
+        };
+        match self.store.commit(kept) {
             Ok(()) => self.stuck = false,
             Err(refusing) => {
                 self.refuse(&refusing);
@@ -264,6 +281,7 @@ impl Committer {
             }
             self.checkpoint();
         }
+        self.do_next(Job::Sweep(now));
         if self.beats.is_multiple_of(NOTED) {
             self.store.heartbeat(now);
         }

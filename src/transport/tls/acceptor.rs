@@ -122,6 +122,3 @@ fn tickets(trust: &Trust, before: Option<&State>) -> Result<Arc<dyn ProducesTick
         None => Ok(Ticketer::new()?),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,13 +9,13 @@ use std::path::Path;
 
 /// More than the largest public authorities' lists have.
 const FILE_BYTES_MAX: usize = 64 << 20;
-/// How DER begins: a sequence whose length takes two bytes, or three.
-const DER: [&[u8]; 2] = [&[0x30, 0x82], &[0x30, 0x83]];
+/// How DER begins: a sequence whose length takes so many bytes.
+const DER: [&[u8]; 3] = [&[0x30, 0x81], &[0x30, 0x82], &[0x30, 0x83]];
 
 /// All certificates in a file, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(path)?;
-    at_least_one(&text, Wanted::Certificate, |kind, der| CertificateDer::from_pem(kind, der))
+    at_least_one(&text, Wanted::Certificate, CertificateDer::from_pem)
         .map_err(|fault| TlsError::File(path.to_owned(), fault))
 }
 
@@ -41,7 +41,7 @@ pub(super) fn revocation_lists(path: &Path) -> Result<Vec<CertificateRevocationL
     if DER.iter().any(|start| bytes.starts_with(start)) {
         return Ok(vec![CertificateRevocationListDer::from(bytes)]);
     }
-    at_least_one(&bytes, Wanted::Crl, |kind, der| CertificateRevocationListDer::from_pem(kind, der))
+    at_least_one(&bytes, Wanted::Crl, CertificateRevocationListDer::from_pem)
         .map_err(|fault| TlsError::File(path.to_owned(), fault))
 }
 

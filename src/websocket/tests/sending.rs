@@ -21,9 +21,11 @@ impl Sending {
         while room > 0
             && let Some(next) = self.encoder.next(self.output.len())
         {
-            let all = [next.head, &self.output[..next.payload]].concat();
-            let count = all.len().min(room);
-            self.socket.extend_from_slice(&all[..count]);
+            let head = next.head.len().min(room);
+            let payload = next.payload.min(room - head);
+            self.socket.extend_from_slice(&next.head[..head]);
+            self.socket.extend_from_slice(&self.output[..payload]);
+            let count = head + payload;
             room -= count;
             let mqtt = self.encoder.advance(count);
             self.output.drain(..mqtt);

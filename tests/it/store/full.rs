@@ -61,7 +61,7 @@ fn publish_sized(publisher: &mut Raw, topic: &str, flags: u8, payload: &[u8]) ->
 }
 
 /// A payload that cannot be compressed and begins with its number.
-fn numbered(n: u32) -> Vec<u8> {
+pub(super) fn numbered(n: u32) -> Vec<u8> {
     let mut state = u64::from(n) + 0x9e37_79b9_7f4a_7c15;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -147,6 +147,36 @@ fn a_disk_that_something_else_fills_refuses_until_there_is_room_again() {
         let broker = disk.run(after);
         assert_eq!(drained(&broker), (0..next).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_store_that_refuses_says_so_in_sys_and_in_the_log() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let broker = disk.run(2);
+    sleepers(&broker);
+    let mut publisher = broker.v5("publisher");
+    let (mut watcher, mut counter) = (clean(&broker, "watcher"), clean(&broker, "counter"));
+    watcher.subscribe("$SYS/broker/store/state", 0);
+    let mut state = |expected: &str| {
+        let told = watcher.packet();
+        assert!(told.ends_with(format!("state{expected}").as_bytes()), "{told:02x?}");
+    };
+    state("ready");
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![1; disk.free() - (7 << 20)]).expect("there is room");
+    state("refusing");
+    assert_eq!(publish_sized(&mut publisher, "kept", 0, b"x"), 0x97);
+    counter.subscribe("$SYS/broker/dropped/store_refused", 0);
+    until("the refusal is counted", || counter.packet().ends_with(b"refused1"));
+    let log = broker.log();
+    let told = log.lines().find(|line| line.contains("the disk is nearly full")).expect("a line");
+    for what in ["ERROR", "free=7", "reserve=8388608", "path="] {
+        assert!(told.contains(what), "{what} in {told}");
+    }
+    std::fs::remove_file(&ballast).expect("it is there");
+    state("ready");
+    assert_eq!(publish_sized(&mut publisher, "kept", 0, b"x"), 0);
+    assert!(broker.log().contains("the store takes messages again"));
 }
 
 /// Whether something was taken, by what came for it; nothing when that is the broker's goodbye.

@@ -10,6 +10,7 @@ mod expiry;
 mod folder;
 mod full;
 mod long;
+mod readonly;
 mod sessions;
 mod shares;
 mod tools;

@@ -1,6 +1,7 @@
 //! A broker to talk to, and raw bytes to talk with.
 
 mod broker;
+mod browser;
 mod bytes;
 mod certificates;
 mod programs;
@@ -11,12 +12,13 @@ mod v5;
 mod web;
 
 pub(crate) use broker::{Broker, Refused};
+pub(crate) use browser::Browser;
 pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, publish_v5, suback, subscribe,
     subscribe_many, text, varint,
 };
 pub(crate) use certificates::Certificates;
-pub(crate) use programs::{Beside, Compiled, node, python};
+pub(crate) use programs::{Beside, Compiled, installed, node, python};
 pub(crate) use raw::Raw;
 pub(crate) use relay::{Transport, relay};
 pub(crate) use scram::{Scram, user};

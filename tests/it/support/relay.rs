@@ -23,6 +23,8 @@ pub(crate) enum Transport {
     Tls,
     Ws,
     Wss,
+    /// HTTP over TLS: the client itself asks for the rest.
+    Https,
 }
 
 impl Transport {
@@ -32,11 +34,12 @@ impl Transport {
             Self::Tls => "tls",
             Self::Ws => "ws",
             Self::Wss => "wss",
+            Self::Https => "https",
         }
     }
 
     pub(crate) fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls | Self::Wss)
+        matches!(self, Self::Tls | Self::Wss | Self::Https)
     }
 
     fn is_web(self) -> bool {
@@ -48,7 +51,7 @@ impl Transport {
 pub(crate) fn relay(broker: SocketAddr, transport: Transport, certificates: &Certificates) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let config = transport.is_encrypted().then(|| client_config(certificates));
+    let config = transport.is_encrypted().then(|| client_config(transport, certificates));
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
             let config = config.clone();
@@ -59,11 +62,12 @@ pub(crate) fn relay(broker: SocketAddr, transport: Transport, certificates: &Cer
     address
 }
 
-fn client_config(certificates: &Certificates) -> Arc<ClientConfig> {
+fn client_config(transport: Transport, certificates: &Certificates) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(certificates.authority.der().clone()).expect("a certificate");
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"mqtt".to_vec()];
+    let protocol: &[u8] = if transport == Transport::Tls { b"mqtt" } else { b"http/1.1" };
+    config.alpn_protocols = vec![protocol.to_vec()];
     Arc::new(config)
 }
 

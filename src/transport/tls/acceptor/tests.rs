@@ -1,1 +1,0 @@
-//! Handshakes in memory with what the files have come to.
