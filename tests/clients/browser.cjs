@@ -147,7 +147,10 @@ async function main () {
   }
 }
 
-main().then(() => process.exit(0), error => {
+// A script in a page may wait for ever.
+const late = new Promise((resolve, reject) => setTimeout(() => reject(new Error('it did not end')), 2 * PATIENCE))
+
+Promise.race([main(), late]).then(() => process.exit(0), error => {
   console.error(error)
   process.exit(1)
 })
