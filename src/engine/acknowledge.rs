@@ -144,15 +144,17 @@ impl Engine {
     pub(super) fn on_pubrel(&mut self, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = ack.packet_id;
-        if !session.unreleased.released(id) {
-            return self.respond_ack(key, Packet::PubComp, id, ReasonCode::PacketIdentifierNotFound, fx);
-        }
+        let known = session.unreleased.released(id);
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         let Some(session) = session.stored else {
-            return self.respond_ack(key, Packet::PubComp, id, ReasonCode::Success, fx);
+            return self.respond_ack(key, Packet::PubComp, id, reason, fx);
         };
-        // Else a message that takes this id next might be taken for the old one.
-        let asking = Asking::By(self.durable.ask(PersistOp::Released { session, id }));
-        let outcome = Outcome { asking, ..Outcome::at_once(ReasonCode::Success) };
+        // The store has to know before the client does: else a message that takes this id next might be taken for the old
+        // one. An id that is not known any more may have been released on an earlier connection, a moment ago.
+        let request =
+            if known { self.durable.ask(PersistOp::Released { session, id }) } else { self.durable.last() };
+        let asking = Asking::By(request);
+        let outcome = Outcome { asking, ..Outcome::at_once(reason) };
         self.acknowledge(key, id, AckKind::PubComp, outcome, fx);
     }
 

@@ -76,6 +76,20 @@ fn qos_2_that_comes_again_on_a_new_connection_is_acknowledged_once_it_is_on_disk
 }
 
 #[test]
+fn pubrel_that_comes_again_on_a_new_connection_is_answered_once_the_release_is_on_disk() {
+    let mut bench = with_publisher();
+    bench.send(1, &publish(4, "a", Some(9), "x"));
+    bench.engine.durable(bench.now, 2, &mut bench.fx);
+    assert_eq!(bench.taken(1), [0x50, 2, 0, 9]);
+    assert_eq!(bench.send(1, &packet(0x62, &[&[0, 9]])), b"");
+    bench.lost(1);
+    assert_eq!(bench.send(2, &connect("pub", false)), RESUMED);
+    assert_eq!(bench.send(2, &packet(0x62, &[&[0, 9]])), b"", "the next message with this id might be lost");
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.taken(2), [0x70, 2, 0, 9]);
+}
+
+#[test]
 fn qos_2_that_comes_again_waits_for_the_core_that_retains_it() {
     let mut bench = with_publisher();
     let elsewhere = |bench: &Bench, n: u32| bench.engine.retention.keeper(&format!("t{n}")) != ShardId(0);
