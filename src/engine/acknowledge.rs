@@ -46,11 +46,20 @@ impl Engine {
     pub(super) fn retained_refused(&mut self, keeper: ShardId, number: u64) {
         let Some((conn, ack)) = self.retention.waiting_for(keeper, number) else { return };
         let Some(session) = self.session_of(conn).and_then(|key| self.sessions.get_mut(key)) else { return };
+        let stored = session.stored;
         let Some(link) = session.link_mut() else { return };
         let Some(owed) = link.acks.amend(ack, ReasonCode::QuotaExceeded) else { return };
-        if owed.kind == AckKind::PubRec {
-            session.unreleased.released(owed.packet_id);
+        if owed.kind != AckKind::PubRec {
+            return;
         }
+        let id = owed.packet_id;
+        // The store has the id, with the message that others got: it has to forget it before the client uses it again.
+        if let Some(stored) = stored {
+            link.acks.wait_more(ack);
+            let request = self.durable.ask(PersistOp::Released { session: stored, id });
+            self.durable.wait(request, Waiter::Ack(conn, ack));
+        }
+        session.unreleased.released(id);
     }
 
     /// A core has stored so many of our retained messages: acknowledgements that waited for them may leave.
