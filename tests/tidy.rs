@@ -8,19 +8,19 @@ use std::fs;
 use std::path::Path;
 
 /// Lower may not import higher; equals may not import each other.
-const RANK: [(&str, u8); 23] = [
+const RANK: [(&str, u8); 26] = [
     ("types", 0),
     ("codec", 1),
     ("topic", 1),
-    ("acl", 1),
     ("sasl", 1),
     ("websocket", 1),
+    ("auth", 2),
     ("session", 2),
     ("engine", 3),
     ("mesh", 4),
     ("transport", 4),
     ("store", 4),
-    ("auth", 4),
+    ("access", 4),
     ("cluster", 4),
     ("metrics", 4),
     ("shard", 5),
@@ -32,6 +32,9 @@ const RANK: [(&str, u8); 23] = [
     ("cli", 7),
     ("run", 7),
     ("store_cli", 7),
+    ("user_cli", 7),
+    ("acl_cli", 7),
+    ("migrate_cli", 7),
     // Declares the others.
     ("lib", 7),
 ];
