@@ -17,6 +17,7 @@ Examples:
   pantala --data /srv/pantala           sessions and retained messages in this folder
   pantala store export backup           all that is kept, also while the broker runs
   pantala scram ann >> pantala.toml     lets ann log in with the password that is typed
+  pantala user add --file users ann     the same for a password file, which Mosquitto reads too
 
 A line on standard output names each address once clients can connect:
   listening on tcp://127.0.0.1:1883
@@ -54,6 +55,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: StoreAction,
     },
+    /// Look after a password file, in the form that Mosquitto's have
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
     /// Print the [[user]] of a configuration file that lets somebody log in with SCRAM-SHA-256; the password is the
     /// first line of standard input, and does not stand in it
     Scram {
@@ -82,6 +88,59 @@ pub(crate) enum StoreAction {
         #[command(flatten)]
         folder: StoreFolder,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserAction {
+    /// Add a user, or give one a new password
+    Add {
+        #[command(flatten)]
+        file: UserFile,
+        /// Let the user log in with SCRAM-SHA-256 as well; Mosquitto reads over what that adds to the line
+        #[arg(long)]
+        scram: bool,
+        #[command(flatten)]
+        from: PasswordFrom,
+        /// The user's name
+        name: String,
+    },
+    /// Remove a user
+    Del {
+        #[command(flatten)]
+        file: UserFile,
+        /// The user's name
+        name: String,
+    },
+    /// Say who there is, and how each password is kept
+    List {
+        #[command(flatten)]
+        file: UserFile,
+    },
+    /// Say whether a password is the user's; if not, the exit code is 1
+    Verify {
+        #[command(flatten)]
+        file: UserFile,
+        #[command(flatten)]
+        from: PasswordFrom,
+        /// The user's name
+        name: String,
+    },
+}
+
+/// Which password file.
+#[derive(Args, Debug)]
+pub(crate) struct UserFile {
+    /// The password file; `user add` makes it, readable for its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Where a password comes from, which is never the command line: other users of the machine can read that.
+#[derive(Args, Debug)]
+pub(crate) struct PasswordFrom {
+    /// Take the password from this file's first line [default: typed without echo, or standard input's first line]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
 }
 
 /// Where a store is.

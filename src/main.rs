@@ -3,6 +3,7 @@
 mod cli;
 mod run;
 mod store_cli;
+mod user_cli;
 
 use clap::Parser;
 use cli::{Cli, Command, Settings};
@@ -11,6 +12,7 @@ use pantala::sasl::{ITERATIONS, SALT_BYTES, Users, Verifier};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Could not start or go on.
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some(Command::Check(settings)) => check(settings),
         Some(Command::Scram { name }) => scram(name),
         Some(Command::Store { action }) => store_cli::run(action),
+        Some(Command::User { action }) => user_cli::run(action),
         None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
     };
     match outcome {
@@ -80,6 +83,13 @@ fn scram(name: &str) -> Result<(), Failure> {
     let known = Users::default().add(name, verifier.clone());
     known.map_err(|bad| misconfigured(&format_args!("given {name:?}, expected {bad}")))?;
     print(&config::user_table(name, &verifier))
+}
+
+/// What is wrong with a file, a line for each.
+fn in_file(path: &Path, mistakes: &[impl Display]) -> Failure {
+    let lines: Vec<String> =
+        mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
+    Failure::misconfigured(lines.join("\n"))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

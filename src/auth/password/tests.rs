@@ -1,3 +1,5 @@
+//! Password files as programs write them, and as nobody should.
+
 use super::*;
 use crate::sasl::ITERATIONS;
 
