@@ -1,4 +1,4 @@
-//! Who may come in ([`Users`], from files that [`password`] reads) and what they may do ([`acl`]), as plain data and functions.
+//! Who may come in ([`Users`], from files that [`password`] reads, or by a [`token`]) and what they may do ([`acl`]), as plain data and functions.
 //!
 //! Nothing here reads a file or a clock or draws a random number: texts, salts and moments are handed in, so that files can
 //! be checked whole before anything is swapped, and every decision can be replayed in a test. Reading and writing the files
@@ -6,6 +6,7 @@
 
 pub mod acl;
 pub mod password;
+pub mod token;
 
 mod users;
 

@@ -1,12 +1,16 @@
 //! What the file says about a client and a topic.
 
 use super::role::{Condition, Subject};
-use super::rules::{Lines, Rules};
+use super::rules::{Access, Lines, Rules};
 use super::text::Names;
 use crate::topic::{TopicFilter, TopicName};
 use crate::types::HashSeed;
 use foldhash::fast::FixedState;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// No file has so many lines.
+const TOKEN_LINE: u32 = u32::MAX;
 
 /// An ACL file, ready to decide.
 #[derive(Clone, Debug)]
@@ -39,16 +43,42 @@ pub struct Who<'a> {
     pub listener: &'a str,
     /// What its certificate says.
     pub subject: Option<&'a Subject>,
+    /// What its token allows, which decides in the place of a section of its own.
+    pub granted: Option<&'a Arc<Granted>>,
 }
 
-/// The sections that decide for one client: found once, good for one generation of the file.
+/// What decides for one client: found once, good for one generation of the file.
 #[derive(Clone, Debug)]
 pub struct Standing {
     generation: u64,
     user: Option<Box<str>>,
     client: Box<str>,
-    own: Option<usize>,
+    own: Own,
     roles: Box<[usize]>,
+}
+
+/// What decides for one client alone.
+#[derive(Clone, Debug)]
+enum Own {
+    Nothing,
+    Section(usize),
+    Token(Arc<Granted>),
+}
+
+/// What somebody may do who shows a token that says so.
+#[derive(Clone, Debug, Default)]
+pub struct Granted(Rules);
+
+impl Granted {
+    /// Publish to what these filters match, subscribe to and receive what those match.
+    pub fn new(publish: &[TopicFilter<'_>], subscribe: &[TopicFilter<'_>]) -> Self {
+        let mut rules = Rules::default();
+        for (filters, access) in [(publish, Access::Write), (subscribe, Access::Read)] {
+            // It is no line of a file, and is told as what it is.
+            filters.iter().for_each(|filter| rules.add(*filter, access, TOKEN_LINE, false));
+        }
+        Self(rules)
+    }
 }
 
 /// What a client wants to do with a topic.
@@ -74,6 +104,8 @@ pub struct Decision {
 pub enum Reason {
     /// This line.
     Line(u32),
+    /// The client's token.
+    Token,
     /// No line says anything, which denies.
     NoLine,
     /// The user's name has `+`, `#` or `/` in it, and this line is a pattern with `%u`.
@@ -90,7 +122,8 @@ impl Decision {
     }
 
     pub(super) const fn allowed(line: u32) -> Self {
-        Self { allowed: true, reason: Reason::Line(line) }
+        let reason = if line == TOKEN_LINE { Reason::Token } else { Reason::Line(line) };
+        Self { allowed: true, reason }
     }
 }
 
@@ -117,9 +150,10 @@ impl Acl {
 
     /// The sections that decide for a client.
     pub fn standing(&self, who: &Who<'_>) -> Standing {
-        let own = match who.user {
-            Some(name) => self.users.get(name).copied(),
-            None => Some(0),
+        let own = match (who.granted, who.user) {
+            (Some(granted), _) => Own::Token(Arc::clone(granted)),
+            (None, Some(name)) => self.users.get(name).map_or(Own::Nothing, |section| Own::Section(*section)),
+            (None, None) => Own::Section(0),
         };
         let has = |role: &Role| role.conditions.iter().any(|condition| condition.speaks_of(who));
         let roles = (0..).zip(&self.roles).filter(|(_, role)| has(role)).map(|(at, _)| at).collect();
@@ -134,7 +168,11 @@ impl Acl {
 
     /// What decides, one after the other: the client's own section, its roles together, the patterns for everybody.
     fn stage<'a>(&'a self, standing: &'a Standing, stage: u8) -> impl Iterator<Item = &'a Rules> {
-        let own = standing.own.filter(|_| stage == 0).map(|own| &self.own[own]);
+        let own = match &standing.own {
+            Own::Section(section) if stage == 0 => Some(&self.own[*section]),
+            Own::Token(granted) if stage == 0 => Some(&granted.0),
+            _ => None,
+        };
         let roles = if stage == 1 { &standing.roles[..] } else { &[] };
         let patterns = (stage == 2).then_some(&self.patterns);
         own.into_iter().chain(roles.iter().map(|&role| &self.roles[role].rules)).chain(patterns)

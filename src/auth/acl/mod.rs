@@ -58,12 +58,12 @@ mod subscribe;
 mod text;
 
 pub use cache::Decisions;
-pub use decide::{Acl, Action, Decision, Reason, Standing, Who};
+pub use decide::{Acl, Action, Decision, Granted, Reason, Standing, Who};
 pub use parse::{Mistake, Problem};
 pub use role::{BadSubject, Subject};
 
 /// Levels of a filter at most, as many as the settings allow at most for a topic.
-const LEVELS_MAX: u16 = 1_024;
+pub(in crate::auth) const TOPIC_LEVELS_MAX: u16 = 1_024;
 
 #[cfg(test)]
 mod tests;

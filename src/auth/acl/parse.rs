@@ -1,6 +1,6 @@
 //! The file's lines.
 
-use super::LEVELS_MAX;
+use super::TOPIC_LEVELS_MAX;
 use super::decide::Acl;
 use super::role::{BadSubject, Condition};
 use super::rules::Access;
@@ -144,7 +144,7 @@ fn rule<'a>(word: &'static str, rest: &'a str) -> Result<(Access, TopicFilter<'a
         Some((other, _)) => return Err(Problem::Access(other.into())),
     };
     let filter = filter.trim_start();
-    let parsed = TopicFilter::parse(filter, LEVELS_MAX);
+    let parsed = TopicFilter::parse(filter, TOPIC_LEVELS_MAX);
     parsed.map(|filter| (access, filter)).map_err(|why| Problem::Filter(filter.into(), why))
 }
 

@@ -142,13 +142,15 @@ impl<'a> Common<'a> {
         let whole = self.levels.len();
         self.levels.extend(further.into_iter().flat_map(|text| text.split('/')).map(Cow::Borrowed));
         let names = self.names;
+        // A name has at least one character, so one empty level is none.
+        let nothing = matches!(&self.levels[..], [level] if level.is_empty());
         let denied =
             self.denying.iter().map(|rules| denies_all(rules, &self.levels, names)).find(|line| *line > 0);
         self.levels.truncate(whole);
         if self.denied == 0 {
             self.denied = denied.unwrap_or_default();
         }
-        denied.is_none().then_some(line)
+        (denied.is_none() && !nothing).then_some(line)
     }
 }
 

@@ -11,7 +11,7 @@ fn acl(text: &str) -> Acl {
 }
 
 fn who<'a>(user: impl Into<Option<&'a str>>, client: &'a str) -> Who<'a> {
-    Who { user: user.into(), client, listener: "tcp://127.0.0.1:1883", subject: None }
+    Who { user: user.into(), client, listener: "tcp://127.0.0.1:1883", subject: None, granted: None }
 }
 
 fn decide(acl: &Acl, who: &Who<'_>, action: Action, name: &str) -> Decision {
