@@ -18,6 +18,8 @@ Examples:
   pantala store export backup           all that is kept, also while the broker runs
   pantala scram ann >> pantala.toml     lets ann log in with the password that is typed
   pantala user add --file users ann     the same for a password file, which Mosquitto reads too
+  pantala acl test --file acl --user ann publish a/b
+                                        may ann, and which line says so
 
 A line on standard output names each address once clients can connect:
   listening on tcp://127.0.0.1:1883
@@ -59,6 +61,11 @@ pub(crate) enum Command {
     User {
         #[command(subcommand)]
         action: UserAction,
+    },
+    /// Look into an ACL file, which has the form of Mosquitto's
+    Acl {
+        #[command(subcommand)]
+        action: AclAction,
     },
     /// Print the [[user]] of a configuration file that lets somebody log in with SCRAM-SHA-256; the password is the
     /// first line of standard input, and does not stand in it
@@ -141,6 +148,56 @@ pub(crate) struct PasswordFrom {
     /// Take the password from this file's first line [default: typed without echo, or standard input's first line]
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AclAction {
+    /// Say whether a client may do something, and which line says so; if it may not, the exit code is 1
+    Test {
+        /// The ACL file
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        client: AclClient,
+        #[command(subcommand)]
+        question: AclQuestion,
+    },
+}
+
+/// The client that an ACL file is asked about.
+#[derive(Args, Debug)]
+pub(crate) struct AclClient {
+    /// The name that it has logged in with [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Its client id
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) client: String,
+    /// The listener that it came through, as the settings name it, for roles that go by that
+    #[arg(long, value_name = "URL", default_value = "")]
+    pub(crate) listener: String,
+    /// Its certificate's subject, such as O=Plant,CN=sensor-7, for roles that go by that
+    #[arg(long, value_name = "ATTRIBUTES")]
+    pub(crate) subject: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AclQuestion {
+    /// May it publish to this topic?
+    Publish {
+        /// The topic's name
+        topic: String,
+    },
+    /// May it subscribe to this filter, which is whether it may receive from any topic that the filter matches?
+    Subscribe {
+        /// The topic filter
+        filter: String,
+    },
+    /// May it be sent what is published to this topic?
+    Receive {
+        /// The topic's name
+        topic: String,
+    },
 }
 
 /// Where a store is.

@@ -1,5 +1,6 @@
 //! The `pantala` program: arguments, settings, run, exit code.
 
+mod acl_cli;
 mod cli;
 mod run;
 mod store_cli;
@@ -30,12 +31,15 @@ fn main() -> ExitCode {
         Some(Command::Scram { name }) => scram(name),
         Some(Command::Store { action }) => store_cli::run(action),
         Some(Command::User { action }) => user_cli::run(action),
+        Some(Command::Acl { action }) => acl_cli::run(action),
         None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", failure.message);
+            if !failure.message.is_empty() {
+                eprintln!("{}", failure.message);
+            }
             ExitCode::from(failure.code)
         }
     }
@@ -55,6 +59,11 @@ impl Failure {
 
     fn misconfigured(message: String) -> Self {
         Self { code: MISCONFIGURED, message }
+    }
+
+    /// The answer, which is no, has been given.
+    fn denied() -> Self {
+        Self { code: FAILED, message: String::new() }
     }
 
     fn unsuitable(why: impl Display) -> Self {

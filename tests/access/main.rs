@@ -1,5 +1,6 @@
 //! The programs that look after users and rules, as an operator meets them: what they print, write and exit with.
 
+mod acl;
 mod users;
 
 use std::io::Write;
