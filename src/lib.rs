@@ -52,6 +52,7 @@ pub mod types;
 
 pub mod codec;
 pub mod sasl;
+pub mod throttle;
 pub mod topic;
 pub mod websocket;
 
