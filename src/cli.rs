@@ -67,6 +67,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: AclAction,
     },
+    /// Take over what another broker kept
+    Migrate {
+        #[command(subcommand)]
+        from: MigrateFrom,
+    },
     /// Print the [[user]] of a configuration file that lets somebody log in with SCRAM-SHA-256; the password is the
     /// first line of standard input, and does not stand in it
     Scram {
@@ -197,6 +202,22 @@ pub(crate) enum AclQuestion {
     Receive {
         /// The topic's name
         topic: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateFrom {
+    /// Mosca's credentials.json: users keep their passwords, globs become topic filters. What has no filter that means the
+    /// same is left out and named, and the exit code is 1
+    Mosca {
+        /// Mosca's credentials.json
+        file: PathBuf,
+        /// The password file to make
+        #[arg(long, value_name = "FILE")]
+        passwords: PathBuf,
+        /// The ACL file to make
+        #[arg(long, value_name = "FILE")]
+        acl: PathBuf,
     },
 }
 

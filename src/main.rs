@@ -2,6 +2,7 @@
 
 mod acl_cli;
 mod cli;
+mod migrate_cli;
 mod run;
 mod store_cli;
 mod user_cli;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Some(Command::Store { action }) => store_cli::run(action),
         Some(Command::User { action }) => user_cli::run(action),
         Some(Command::Acl { action }) => acl_cli::run(action),
+        Some(Command::Migrate { from }) => migrate_cli::run(from),
         None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
     };
     match outcome {
@@ -99,6 +101,13 @@ fn in_file(path: &Path, mistakes: &[impl Display]) -> Failure {
     let lines: Vec<String> =
         mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
     Failure::misconfigured(lines.join("\n"))
+}
+
+/// What of a file could not be used, a line for each.
+fn left_out(path: &Path, what: &[impl Display]) -> Failure {
+    let lines: Vec<String> =
+        what.iter().map(|what| format!("{}: left out: {what}", path.display())).collect();
+    Failure { code: FAILED, message: lines.join("\n") }
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! is the business of [`crate::access`].
 
 pub mod acl;
+pub mod mosca;
 pub mod password;
 pub mod token;
 

@@ -1,6 +1,7 @@
 //! The programs that look after users and rules, as an operator meets them: what they print, write and exit with.
 
 mod acl;
+mod mosca;
 mod users;
 
 use std::io::Write;
