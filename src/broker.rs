@@ -1,9 +1,13 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
-use crate::mesh::Mesh;
+use crate::control::{Control, HttpListener, Shards, Upgraded};
+use crate::mesh::{Mesh, Port};
 use crate::sasl::Users;
-use crate::shard::{Clock, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine};
+use crate::shard::{
+    Clock, Handed, Item, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine,
+};
 use crate::store::NoStore;
+use crate::transport::settings::Framing;
 use crate::transport::tls::{Acceptor, TlsError};
 use crate::transport::{self, Address, Gate, ListenError, ListenerSettings};
 use crate::types::{Features, HashSeed, Limits, Now, SHARDS_MAX, ShardId, Span};
@@ -12,6 +16,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use tracing::{error, info};
 
@@ -58,6 +63,9 @@ pub enum StartError {
     /// An executor could not be made.
     #[error("cannot start an executor on core {0}: {1}")]
     Executor(usize, String),
+    /// The thread that serves HTTP could not be made.
+    #[error("cannot serve HTTP: {0}")]
+    Control(io::Error),
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] NoStore),
@@ -109,6 +117,7 @@ pub struct Broker {
     /// Raised when the shards have stopped.
     store_stop: Stop,
     storage: Option<Storage>,
+    control: Option<Control>,
 }
 
 impl Broker {
@@ -122,17 +131,21 @@ impl Broker {
         let shards = shards.ok_or(StartError::Shards(count))?;
         machine::raise_limits();
         machine::check()?;
-        let (listening, mut listeners) = listen(settings.listeners, count)?;
+        let Sockets { listening, mut by_shard, http } = listen(settings.listeners, count)?;
         let (stop, store_stop) = (Arc::new(Stop::new()?), Stop::new()?);
         let seed = seed()?;
-        let opened = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
-        let clock = Clock::start(opened.as_ref().map_or(Now(0), Opened::alive));
-        let next_session = opened.as_ref().map(Opened::next_session);
+        let store = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
+        let clock = Clock::start(store.as_ref().map_or(Now(0), Opened::alive));
+        let next_session = store.as_ref().map(Opened::next_session);
         let (ready, started) = bounded(count);
-        let mut ports = Mesh::new(shards + u16::from(opened.is_some()), LINK_BATCHES)?;
-        let store_port = opened.and_then(|opened| Some((opened, ports.pop()?)));
+        let ends = shards + u16::from(store.is_some()) + u16::from(!http.is_empty());
+        let mut ports = Mesh::new(ends, LINK_BATCHES)?;
+        // The store's is the one after the shards', which they know it by.
+        let control_port = if http.is_empty() { None } else { ports.pop() };
+        let store_port = store.and_then(|store| Some((store, ports.pop()?)));
         let shards_made = Vec::with_capacity(count);
-        let mut broker = Self { listening, stop, shards: shards_made, store_stop, storage: None };
+        let mut broker =
+            Self { listening, stop, shards: shards_made, store_stop, storage: None, control: None };
         for (id, port) in (0..).map(ShardId).zip(ports) {
             let plan = Plan {
                 id,
@@ -141,7 +154,7 @@ impl Broker {
                 features: settings.features.clone(),
                 users: Arc::clone(&settings.users),
                 seed,
-                listeners: listeners.pop().unwrap_or_default(),
+                listeners: by_shard.pop().unwrap_or_default(),
                 port,
                 sys_interval: settings.sys_interval,
                 clock,
@@ -156,13 +169,20 @@ impl Broker {
             }
         }
         drop(ready);
-        if let Some((opened, port)) = store_port {
-            match opened.start(port, (seed, shards), clock, &broker.store_stop) {
+        if let Some((store, port)) = store_port {
+            match store.start(port, (seed, shards), clock, &broker.store_stop) {
                 Ok(storage) => broker.storage = Some(storage),
                 Err(error) => return Err(broker.give_up(error.into())),
             }
         }
-        broker.await_start(&started, &settings.cores)
+        let mut broker = broker.await_start(&started, &settings.cores)?;
+        if let Some(port) = control_port {
+            match Control::start(http, Ways { port, shards, next: 0, clock }) {
+                Ok(control) => broker.control = Some(control),
+                Err(error) => return Err(broker.give_up(StartError::Control(error))),
+            }
+        }
+        Ok(broker)
     }
 
     /// Every shard says when it runs; one that ends instead hangs up.
@@ -208,6 +228,9 @@ impl Broker {
 
     /// Stops: no new connections, a goodbye to every client, and a few seconds for it to arrive.
     pub fn stop(self) {
+        if let Some(control) = self.control {
+            control.stop();
+        }
         self.stop.raise();
         for shard in self.shards {
             if let Err(error) = shard.join() {
@@ -238,30 +261,70 @@ fn spawn(core: usize, plan: Plan) -> Result<ExecutorJoinHandle<Result<(), Errno>
         .map_err(|error| error.to_string())
 }
 
-/// Opens every address once per shard. The sockets of one shard are together.
-fn listen(
-    listeners: Vec<(Address, ListenerSettings)>,
-    shards: usize,
-) -> Result<(Vec<Listening>, Vec<Vec<Listener>>), StartError> {
-    let mut listening = Vec::with_capacity(listeners.len());
-    let mut by_shard: Vec<Vec<_>> = std::iter::repeat_with(Vec::new).take(shards).collect();
+/// Sockets that listen.
+#[derive(Debug, Default)]
+struct Sockets {
+    listening: Vec<Listening>,
+    /// Those of one shard are together.
+    by_shard: Vec<Vec<Listener>>,
+    http: Vec<HttpListener>,
+}
+
+/// Opens every address once per shard, but for HTTP's, which one thread serves.
+fn listen(listeners: Vec<(Address, ListenerSettings)>, shards: usize) -> Result<Sockets, StartError> {
+    let mut sockets = Sockets::default();
+    sockets.by_shard.resize_with(shards, Vec::new);
     for (address, settings) in listeners {
         let gate = Gate::new(settings);
         let gate = Arc::new(gate.map_err(|error| StartError::Tls(address.clone(), error))?);
-        let opened = transport::open(&address, gate.settings(), shards);
-        let (address, sockets) = opened.map_err(|error| StartError::Listen(address, error))?;
-        listening.push(Listening { address, gate: Arc::clone(&gate) });
-        for (shard, socket) in by_shard.iter_mut().zip(sockets) {
+        let is_http = gate.settings().framing == Framing::Http;
+        let opened = transport::open(&address, gate.settings(), if is_http { 1 } else { shards });
+        let (address, opened) = opened.map_err(|error| StartError::Listen(address, error))?;
+        sockets.listening.push(Listening { address, gate: Arc::clone(&gate) });
+        if is_http {
+            let listener = |socket| HttpListener { socket, gate: Arc::clone(&gate) };
+            sockets.http.extend(opened.into_iter().map(listener));
+            continue;
+        }
+        for (shard, socket) in sockets.by_shard.iter_mut().zip(opened) {
             shard.push(Listener::new(socket, Arc::clone(&gate)));
         }
     }
-    Ok((listening, by_shard))
+    Ok(sockets)
+}
+
+/// The control thread's ways to the shards.
+#[derive(Debug)]
+struct Ways {
+    port: Port<Item>,
+    shards: u16,
+    /// Who gets the next connection, and passes it on to the shard that its client belongs to.
+    next: u16,
+    clock: Clock,
+}
+
+impl Shards for Ways {
+    fn take(&mut self, upgraded: Upgraded) {
+        let Upgraded { socket, peer, seat, user, tls, input } = upgraded;
+        let handed = Handed::upgraded((socket, peer, seat), user, tls, input);
+        self.port.push(ShardId(self.next), Item::Connection(Box::new(handed)));
+        self.next = (self.next + 1) % self.shards;
+    }
+
+    fn flush(&mut self) -> bool {
+        self.port.flush();
+        !self.port.congested()
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
 }
 
 /// Random, so that no journal is taken for another store's.
 fn store_id() -> Result<u128, NoStore> {
     let mut bytes = [0; 16];
-    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(std::io::Error::from)?;
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(io::Error::from)?;
     Ok(u128::from_ne_bytes(bytes))
 }
 

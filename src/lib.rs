@@ -14,6 +14,7 @@
 //! 7  broker            everything: checks the machine, opens listeners, starts and stops the shards
 //! 6  config            what the operator wants, from TOML
 //! 5  shard             one glommio executor per core: epoll set, connections, flush, accept, hand-over
+//!    control           HTTP on a thread of its own: files, MQTT.js, the upgrade to WebSocket
 //! 4  mesh              links between cores      transport  sockets and outputs      metrics  $SYS
 //!    store             what outlives the process        access  the files that auth is made of
 //! 3  engine            one core's whole state: publish, fan-out, subscribe, retain, take-over, timers
@@ -67,6 +68,7 @@ pub mod metrics;
 pub mod store;
 pub mod transport;
 
+pub mod control;
 pub mod shard;
 
 pub mod config;

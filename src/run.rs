@@ -62,11 +62,12 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
         features: config.features.clone(),
         users: Arc::new(config.users.clone()),
         sys_interval: config.sys_interval,
-        store: if config.store.is_kept() { Some(store(&config.store)?) } else { None },
+        store: if config.store.is_kept() { Some(store(config)?) } else { None },
     })
 }
 
-fn store(store: &Store) -> Result<StorePlan, Failure> {
+fn store(config: &Config) -> Result<StorePlan, Failure> {
+    let store = &config.store;
     let path = folder_of(store)?;
     if store.path.is_none() {
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -80,7 +81,7 @@ fn store(store: &Store) -> Result<StorePlan, Failure> {
     let sync = if store.durability == Durability::Os { SyncMode::Os } else { SyncMode::Disk };
     let &Store { segment_bytes, checkpoint_bytes, bytes_max, reserve_bytes, .. } = store;
     let options = Options { sync, segment_bytes, checkpoint_bytes, bytes_max };
-    Ok(StorePlan { path, options, reserve_bytes })
+    Ok(StorePlan { path, options, reserve_bytes, queued_expiry: config.limits.queued_expiry })
 }
 
 /// The folder of a store.

@@ -18,13 +18,13 @@ pub(crate) fn run(action: &StoreAction) -> Result<(), Failure> {
     match action {
         StoreAction::Verify(folder) => {
             let folder = folder_of(folder)?;
-            let store = at_rest(&folder)?;
+            let mut store = at_rest(&folder)?;
             let summary = store.verify().map_err(Failure::running)?;
             store.close().map_err(Failure::running)?;
             crate::print(&format!("{} is whole\n{}", folder.display(), shown(&summary)))
         }
         StoreAction::Stats(folder) => {
-            let store = at_rest(&folder_of(folder)?)?;
+            let mut store = at_rest(&folder_of(folder)?)?;
             let summary = store.summary().map_err(Failure::running)?;
             store.close().map_err(Failure::running)?;
             crate::print(&shown(&summary))
@@ -33,7 +33,7 @@ pub(crate) fn run(action: &StoreAction) -> Result<(), Failure> {
         StoreAction::Import { file, folder } => {
             let folder = folder_of(folder)?;
             import_from(&folder, file, crate::random()?).map_err(Failure::running)?;
-            let store = at_rest(&folder)?;
+            let mut store = at_rest(&folder)?;
             let summary = store.verify().map_err(Failure::running)?;
             store.close().map_err(Failure::running)?;
             crate::print(&shown(&summary))

@@ -89,6 +89,15 @@ fn store(mut section: Section<'_, '_>, store: &mut Store) {
     section.number("reserve_bytes", 0..=MEMORY_BYTES_MAX, &mut store.reserve_bytes);
     section.number("segment_bytes", 1 << 20..=1 << 32, &mut store.segment_bytes);
     section.number("checkpoint_bytes", 1 << 20..=1 << 32, &mut store.checkpoint_bytes);
+    let min = store.reserve_bytes_min();
+    if store.reserve_bytes < min {
+        // Whoever made the files longer did not think of the reserve.
+        let at_fault = ["reserve_bytes", "segment_bytes", "checkpoint_bytes"];
+        if let Some(key) = at_fault.into_iter().find(|key| section.has(key)) {
+            let (min, of) = (grouped(min), "three times segment_bytes and twice checkpoint_bytes");
+            section.mistake(key, &format!("reserve_bytes to be at least {min}, {of}"));
+        }
+    }
     section.finish();
 }
 

@@ -97,6 +97,12 @@ impl Default for Store {
 }
 
 impl Store {
+    /// What the store may still write when it has begun to take nothing more: the segments that are under way or made ahead,
+    /// and a checkpoint of what has gathered, for which the settled state has half of the reserve to itself.
+    fn reserve_bytes_min(&self) -> u64 {
+        3 * self.segment_bytes + 2 * self.checkpoint_bytes
+    }
+
     /// Whether anything outlives the broker.
     pub fn is_kept(&self) -> bool {
         self.enabled && self.durability != Durability::None

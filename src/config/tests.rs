@@ -71,7 +71,7 @@ enabled = false
 path = "/srv/\"p\""
 durability = "os"
 bytes_max = 31
-reserve_bytes = 32
+reserve_bytes = 20_000_032
 segment_bytes = 2_000_033
 checkpoint_bytes = 2_000_034
 
@@ -319,6 +319,21 @@ fn connect_cannot_be_allowed_more_than_any_packet() {
         "p.toml:2:21: limits.connect_bytes_max: given 2000, expected at most packet_bytes_max, 1_000\n\
          1 mistake; nothing was started",
     );
+}
+
+#[test]
+fn the_reserve_holds_what_the_store_may_still_write() {
+    refused(
+        "[store]\nreserve_bytes = 1000\n",
+        "p.toml:2:17: store.reserve_bytes: given 1000, expected reserve_bytes to be at least 268_435_456, three times segment_bytes and twice checkpoint_bytes\n1 mistake; nothing was started",
+    );
+    refused(
+        "[store]\nsegment_bytes = 67_108_865\n",
+        "p.toml:2:17: store.segment_bytes: given 67_108_865, expected reserve_bytes to be at least 268_435_459, \
+         three times segment_bytes and twice checkpoint_bytes\n1 mistake; nothing was started",
+    );
+    let least = "reserve_bytes = 5_242_880\nsegment_bytes = 1_048_576\ncheckpoint_bytes = 1_048_576";
+    settings(&format!("[store]\n{least}"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{CloseReason, Effects, Engine, Note, PersistOp, Setup, StoreState, St
 use crate::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use crate::session::connect::{ClientId, Proof, Refusal, Terms, Will, accept, refuse, session_expiry};
 use crate::session::{Presence, Proved, Session, Violation};
-use crate::types::{ConnKey, Now, SessionKey, Span};
+use crate::types::{ConnKey, Now, SessionId, SessionKey, Span};
 use std::sync::Arc;
 
 /// A client that takes no packet of this size cannot be told what it has to know.
@@ -70,9 +70,11 @@ impl Engine {
         );
         self.open(now, key, conn, terms, user);
         self.store_session(key);
-        // That a session has begun, and that one has ended, is said when it is true for good.
+        // That a session has begun, and that one has ended, is said when it is true for good; also to who comes once more
+        // before it is.
         let request = self.durable.last();
-        if resumed.is_none()
+        let is_new = self.sessions.get(key).is_some_and(|session| !self.durable.has(session.known_by));
+        if (resumed.is_none() || is_new)
             && request > before
             && self.durable.wait_for(Asking::By(request), Waiter::Output(conn))
         {
@@ -140,6 +142,7 @@ impl Engine {
         if !self.durable.is_on() || session.stored.is_none() && session.ephemeral() {
             return;
         }
+        let is_new = session.stored.is_none();
         let id = *session.stored.get_or_insert_with(|| self.durable.new_session());
         let published = session.published.as_ref();
         let (away, will) = match &session.presence {
@@ -157,9 +160,12 @@ impl Engine {
             away,
             will,
             next_seq: session.next_seq,
-            unsent_from: away.map(|_| session.unsent()),
+            unsent_from: away.and_then(|_| session.unsent_known()),
         };
-        self.durable.ask(PersistOp::Session(Box::new(stored)));
+        let request = self.durable.ask(PersistOp::Session(Box::new(stored)));
+        if is_new {
+            session.known_by = request;
+        }
     }
 
     fn new_session(&mut self, now: Now, client_id: &str) -> SessionKey {
@@ -300,6 +306,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let away = Presence::Away { since: now, will: None };
         let Presence::Here(link) = std::mem::replace(&mut session.presence, away) else { return };
+        session.stops_sending();
         self.conns[link.conn.slot as usize] = None;
         self.counters.disconnects += 1;
         self.gauges.connected -= 1;
@@ -329,19 +336,11 @@ impl Engine {
     /// Publishes a will in the name of its session, whose subscriptions may ask for No Local. [MQTT-3.1.2-8],
     /// [MQTT-3.1.2-14], [MQTT-3.1.2-15], [MQTT-3.8.3-3]
     pub(super) fn publish_will(&mut self, now: Now, key: SessionKey, will: Will, fx: &mut impl Effects) {
-        self.counters.wills += 1;
-        let mut message = will.message.clone();
-        message.delivery.received = now;
-        let message = Arc::new(message);
-        let mut publication = Publication::of(&message);
-        publication.publisher = Some(key);
-        let Outcome { asking, retained, retained_by, .. } = self.route(now, &publication, None, fx);
-        if self.sessions.get(key).is_none_or(|session| session.stored.is_none()) {
-            return;
-        }
-        let waiter = Waiter::Will(key);
-        let mut missing = u8::from(self.durable.wait_for(asking, waiter));
-        missing += u8::from(self.durable.wait_for(Asking::By(retained), waiter));
+        let Outcome { asking, retained, retained_by, .. } = self.route_will(now, key, &will, fx);
+        let Some(id) = self.sessions.get(key).and_then(|session| session.stored) else { return };
+        let waiter = Waiter::Will(key, id);
+        let mut missing = usize::from(self.durable.wait_for(asking, waiter));
+        missing += usize::from(self.durable.wait_for(Asking::By(retained), waiter));
         if let Some((keeper, number)) = retained_by {
             self.retention.wait(keeper, number, waiter);
             missing += 1;
@@ -349,13 +348,31 @@ impl Engine {
         if missing > 0
             && let Some(session) = self.sessions.get_mut(key)
         {
-            session.published = Some((Box::new(will), missing));
+            // One that was published before, of an earlier connection, may be waited for still.
+            let before = session.published.as_ref().map_or(0, |(_, missing)| *missing);
+            session.published = Some((Box::new(will), before + missing));
         }
     }
 
+    pub(super) fn route_will(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        will: &Will,
+        fx: &mut impl Effects,
+    ) -> Outcome {
+        self.counters.wills += 1;
+        let mut message = will.message.clone();
+        message.delivery.received = now;
+        let message = Arc::new(message);
+        let mut publication = Publication::of(&message);
+        publication.publisher = Some(key);
+        self.route(now, &publication, None, fx)
+    }
+
     /// Something is durable that a will waited for: once all is, the store need not have the will any more.
-    pub(super) fn will_is_kept(&mut self, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+    pub(super) fn will_is_kept(&mut self, key: SessionKey, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(key) else { return self.moved(id) };
         let Some((_, missing)) = &mut session.published else { return };
         *missing -= 1;
         if *missing == 0 {
@@ -367,22 +384,26 @@ impl Engine {
     /// Ends a session for good: its state is forgotten, a will that waits is published. [MQTT-3.1.3-9]
     pub(super) fn end_session(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
         let Some(mut session) = self.sessions.remove(key) else { return };
-        self.by_client.remove(&session.client_id);
+        // One that ended in an earlier run has left the client id to another.
+        if self.by_client.get(&session.client_id) == Some(&key) {
+            self.by_client.remove(&session.client_id);
+        }
         self.replays.forget(key);
         self.gauges.subscriptions -= session.subscriptions.len() as u64;
         self.gauges.queued_messages -= session.queue.len() as u64;
         self.gauges.queued_bytes -= session.queue.bytes();
-        let owner = session.stored;
         for filter in session.subscriptions.keys() {
-            self.withdraw(now, key, filter, owner.is_some(), fx);
+            self.withdraw(now, key, filter, session.stored.is_some(), fx);
         }
-        let shared = session.outbound.take_shared().into_iter().chain(session.queue.take_shared(|_| true));
-        let moves: Vec<Asking> = shared.map(|queued| self.hand_on(now, owner, &queued, fx)).collect();
-        if let Some(owner) = owner {
-            self.durable.end(owner, &moves);
+        if let Some(id) = session.stored {
+            return self.end_stored(now, (key, id), session, fx);
+        }
+        let queued = session.queue.take(|queued| queued.share.is_some());
+        for queued in session.outbound.take_shared().iter().chain(&queued) {
+            self.hand_on(now, None, queued, fx);
         }
         if let Presence::Away { will: Some((_, will)), .. } = session.presence {
-            self.publish_will(now, key, *will, fx);
+            self.route_will(now, key, &will, fx);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the engine counts. Plain numbers, no atomics: the shard reads them on its own core.
 
+use super::StoreState;
+
 /// Events since the start. Each number only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -89,4 +91,6 @@ pub struct Report {
     pub queued_messages: u64,
     /// What they count towards the bounds, in bytes.
     pub queued_bytes: u64,
+    /// Whether the store takes more.
+    pub store: StoreState,
 }

@@ -32,9 +32,9 @@ pub(super) enum Waiter {
     /// The end of a connection whose client said goodbye.
     Close(ConnKey),
     /// A session whose will was published.
-    Will(SessionKey),
-    /// The end of a session, messages of which move to others.
-    End(SessionId),
+    Will(SessionKey, SessionId),
+    /// A session, messages of which move to others.
+    Moved(SessionId),
 }
 
 /// Who asks for a message that is being delivered.
@@ -117,8 +117,6 @@ pub(super) struct Durable {
     part: Vec<Recipient>,
     /// Sessions to look at once something more is durable.
     parked: Vec<SessionKey>,
-    /// Sessions that end once so many of their messages have moved to others.
-    ending: Map<SessionId, usize>,
     next_session: u64,
     shards: u64,
 }
@@ -143,7 +141,6 @@ impl Durable {
             awaited: false,
             part: Vec::new(),
             parked: Vec::new(),
-            ending: setup.seed.map(),
             next_session: setup.first_session + u64::from(setup.shard.0),
             shards: u64::from(setup.shards),
         }
@@ -213,6 +210,16 @@ impl Durable {
             Stored::Elsewhere(shard, number) => {
                 self.arriving != Some((shard, number)) && !self.theirs.contains(&(shard, number))
             }
+        }
+    }
+
+    /// Whether it is known when the store has a message, if it does not yet: what is asked from now on is then not durable
+    /// before that is.
+    pub(super) fn is_certain(&self, stored: Stored) -> bool {
+        match stored {
+            Stored::Never | Stored::Yes | Stored::By(_) => true,
+            Stored::Jointly(number) => !self.joints.contains_key(&number),
+            Stored::Elsewhere(..) => self.is_kept(stored),
         }
     }
 

@@ -237,7 +237,6 @@ impl Groups {
     }
 
     /// Whether no group is known.
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }

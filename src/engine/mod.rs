@@ -11,9 +11,11 @@ mod connect;
 mod counters;
 mod durable;
 mod effects;
+mod expire;
 mod fanout;
 mod frames;
 mod groups;
+mod handover;
 mod hold;
 mod interest;
 mod peer;
@@ -35,7 +37,8 @@ pub use counters::{Counters, Dropped, Report};
 pub use effects::{CloseReason, Effects, Note, Null};
 pub use peer::{PeerMessage, RetainedFetch, Share};
 pub use persist::{
-    Batch, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState, StoredSession,
+    Batch, Expired, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState,
+    StoredSession,
 };
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
@@ -48,6 +51,7 @@ use bytes::{Bytes, BytesMut};
 use durable::{Durable, Waiter};
 use frames::Frames;
 use groups::Groups;
+use handover::Handovers;
 use hold::Held;
 use interest::Interest;
 use replay::Replays;
@@ -103,6 +107,7 @@ pub struct Engine {
     interest: Interest,
     durable: Durable,
     groups: Groups,
+    handovers: Handovers,
     held: Held,
     logins: Logins,
     retention: Retention,
@@ -143,6 +148,7 @@ impl Engine {
             interest: Interest::new(&setup),
             durable: Durable::new(&setup),
             groups: Groups::new(&setup),
+            handovers: Handovers::new(setup.seed),
             held: Held::new(setup.seed),
             logins: Logins::new(setup.seed),
             retention: Retention::new(&setup),
@@ -241,6 +247,7 @@ impl Engine {
     /// Ends a turn: what was put together over its packets goes out. Call it before the links are flushed.
     pub fn turn_end(&mut self, now: Now, fx: &mut impl Effects) {
         self.look_for_room(now, fx);
+        self.hand_over_more(now, fx);
         while self.durable.hand_over(now, fx) {
             self.go_on(now, fx);
         }
@@ -296,6 +303,7 @@ impl Engine {
             retained_bytes: self.retention.index.bytes(),
             queued_messages: self.gauges.queued_messages,
             queued_bytes: self.gauges.queued_bytes,
+            store: self.durable.state,
         }
     }
 
@@ -306,9 +314,9 @@ impl Engine {
             Waiter::PubRel(conn, id) => self.release(conn, id, fx),
             Waiter::Output(conn) => fx.cork(conn, false),
             Waiter::Peer(shard, number) => fx.peer(shard, PeerMessage::Kept { number }),
-            Waiter::End(session) => self.durable.moved(session),
+            Waiter::Moved(session) => self.moved(session),
             Waiter::Close(conn) => fx.close(conn, CloseReason::Goodbye),
-            Waiter::Will(key) => self.will_is_kept(key),
+            Waiter::Will(key, session) => self.will_is_kept(key, session),
         }
     }
 

@@ -184,6 +184,19 @@ pub struct Fetched {
     pub messages: Vec<(Recipient, Arc<Message>)>,
 }
 
+/// Messages of a session that have expired while they lay in the store.
+#[derive(Clone, Debug)]
+pub struct Expired {
+    /// Whose.
+    pub client_id: Box<str>,
+    /// The same for the store.
+    pub session: SessionId,
+    /// In the order of their numbers.
+    pub places: Vec<Place>,
+    /// What the session's core has asked for up to this request is taken into account.
+    pub until: u64,
+}
+
 /// Whether the store takes more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StoreState {

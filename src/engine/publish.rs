@@ -244,7 +244,10 @@ impl Engine {
     }
 
     /// A message comes again that an earlier run of the broker took. That may have ended before the core which keeps the
-    /// topic had it on disk.
+    /// topic had it on disk, so that it is retained as of now. Its publisher has heard of no acknowledgement, so that this
+    /// is true of its message whenever it was sent. Another client's may have replaced it, and is replaced in turn: to know,
+    /// the store would have to have the packet id and what is retained in one request and in the keeper's order, and each
+    /// such message a way to the keeper and back before it is delivered.
     fn retain_again(&mut self, publication: &Publication<'_>, fx: &mut impl Effects) -> Outcome {
         let mut outcome = Outcome::at_once(ReasonCode::Success);
         if publication.delivery.retain {

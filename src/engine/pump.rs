@@ -1,11 +1,13 @@
 //! What waits for a connected client goes out, as far as its window and its output have room: first what is sent
 //! again after a reconnect, then the queue, then retained messages.
 
+use super::durable::{Waiter, size_of_entry};
 use super::frames::fitting;
-use super::{Effects, Engine, Fetch, Fetched};
+use super::handover::is_doubtful;
+use super::{Effects, Engine, Fetch, Fetched, PersistOp, Place};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
 use crate::session::{Presence, Queued, Resend, Settled, Stored};
-use crate::types::{ConnKey, Message, Now, QoS, SessionKey};
+use crate::types::{ConnKey, Message, Now, QoS, SessionId, SessionKey};
 use std::sync::Arc;
 
 /// Messages that are asked of the store at once at most.
@@ -49,18 +51,23 @@ impl Engine {
     }
 
     /// Leaves to the store what has no room in memory, asks for what has, and lets what waits for the store be looked at again.
-    fn tend_queue(&mut self, key: SessionKey, fx: &mut impl Effects) {
-        let Self { sessions, durable, setup, .. } = self;
+    pub(super) fn tend_queue(&mut self, key: SessionKey, fx: &mut impl Effects) {
+        let Self { sessions, durable, handovers, setup, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return };
         let Some(id) = session.stored else { return };
         session.queue.spill(&setup.limits, |stored| durable.is_kept(stored));
+        // Otherwise the store might give back what it is told at the same time to forget.
+        let swept = durable.has(session.swept);
         if session.link().is_some()
+            && swept
+            && !handovers.is_busy(id)
             && let Some(from) = session.queue.ask(&setup.limits)
         {
             let bytes_max = setup.limits.queue_memory_bytes;
             fx.fetch(Fetch { key, session: id, from, messages_max: FETCH_MESSAGES, bytes_max });
         }
         let waits = session.queue.is_spilling()
+            || session.link().is_some() && !swept
             || session.queue.front().is_some_and(|front| !durable.is_kept(front.stored));
         if waits && !session.parked {
             session.parked = true;
@@ -152,19 +159,38 @@ impl Engine {
             }
             self.gauges.queued_messages -= 1;
             self.gauges.queued_bytes -= queued.size();
+            let mut may_have_it = false;
             if let Some(session) = self.sessions.get_mut(key) {
                 session.queue.pop();
+                may_have_it = session.may_have_been_sent(&queued);
             }
-            if let Some(owner) = owner
-                && (step == Step::Dropped || queued.qos == QoS::AtMostOnce)
-            {
-                self.durable.done(owner, &queued, fx);
+            match owner {
+                Some(owner) if step == Step::Dropped && may_have_it => {
+                    self.withdraw_sent(key, owner, target, &queued);
+                }
+                Some(owner) if step == Step::Dropped || queued.qos == QoS::AtMostOnce => {
+                    self.durable.done(owner, &queued, fx);
+                }
+                _ => {}
             }
+        }
+    }
+
+    /// A message of QoS 2 is dropped that its client may have got from an earlier run of the broker: it is made to let go of
+    /// the packet id.
+    fn withdraw_sent(&mut self, key: SessionKey, owner: SessionId, target: Target, queued: &Queued) {
+        let place = Place { session: owner, seq: queued.seq, size: size_of_entry(queued) };
+        let request = self.durable.ask(PersistOp::Received(place));
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match session.outbound.withdraw(queued.seq, request) {
+            Some(id) => self.durable.wait(request, Waiter::PubRel(target.conn, id)),
+            None => self.durable.leave(Place { size: 0, ..place }),
         }
     }
 
     /// Takes messages back that the store had.
     pub fn fetched(&mut self, now: Now, fetched: Fetched, fx: &mut impl Effects) {
+        let Some(fetched) = self.handed_back(now, fetched, fx) else { return };
         let Fetched { key, session: id, messages } = fetched;
         let Self { sessions, groups, gauges, .. } = self;
         // Otherwise the session ended meanwhile.
@@ -173,17 +199,29 @@ impl Engine {
         };
         gauges.queued_messages -= session.queue.len() as u64;
         gauges.queued_bytes -= session.queue.bytes();
-        session.queue.load(messages.into_iter().map(|(to, message)| Queued {
-            message,
-            seq: to.seq,
-            qos: to.qos,
-            retain: to.retain,
-            ids: to.ids,
-            share: to.share.and_then(|filter| groups.key_of(&filter)),
-            stored: Stored::Yes,
+        let (subscriptions, unsent_from) = (&session.subscriptions, session.unsent_from);
+        let mut strays = Vec::new();
+        session.queue.load(messages.into_iter().map(|(to, message)| {
+            let share = to.share.as_ref().and_then(|filter| groups.key_of(filter));
+            let (seq, qos, retain, ids, stored) = (to.seq, to.qos, to.retain, to.ids, Stored::Yes);
+            let queued = Queued { message, seq, qos, retain, ids, share, stored };
+            if to.share.is_some_and(|filter| !subscriptions.contains_key(&filter))
+                && !is_doubtful(&queued, unsent_from)
+            {
+                strays.push(seq);
+            }
+            queued
         }));
         gauges.queued_messages += session.queue.len() as u64;
         gauges.queued_bytes += session.queue.bytes();
+        if !strays.is_empty() {
+            // Its client has left their groups before the broker started, or has only just.
+            let orphans = session.queue.take(|queued| strays.binary_search(&queued.seq).is_ok());
+            gauges.queued_messages -= orphans.len() as u64;
+            gauges.queued_bytes -= orphans.iter().map(Queued::size).sum::<u64>();
+            self.begin_handover(key);
+            self.hand_on_batch(now, id, &orphans, fx);
+        }
         self.pump(now, key, fx);
     }
 
@@ -226,6 +264,7 @@ impl Engine {
     ) -> Step {
         let Self { sessions, frames, counters, setup, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return Step::Dropped };
+        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let delivery = &queued.message.delivery;
         let waited_too_long = delivery.expiry.is_none()
             && setup.limits.queued_expiry.is_some_and(|longest| delivery.received + longest <= now);
@@ -238,7 +277,6 @@ impl Engine {
             return Step::Full;
         }
         let keep = !session.ephemeral() || session.stored.is_some() || queued.share.is_some();
-        let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let Presence::Here(link) = &mut session.presence else { return Step::Full };
         let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
             frames.queued(now, queued, target.version, again, naming)

@@ -2,7 +2,7 @@
 //! stays with the store until their clients are back.
 
 use super::retain::keeper;
-use super::{Effects, Engine, PersistOp, Restored, RestoredSession};
+use super::{Effects, Engine, Restored, RestoredSession};
 use crate::session::{Presence, Session};
 use crate::topic::{TopicFilter, TopicName};
 use crate::types::{HashSeed, Message, Now, ShardId, Span};
@@ -36,17 +36,19 @@ impl Engine {
 
     fn restore_session(&mut self, now: Now, restored: RestoredSession, fx: &mut impl Effects) {
         let RestoredSession { stored, alive, subscriptions, inbound, received, backlog } = restored;
-        if stored.expiry == Some(Span(0)) {
-            // It ended with its connection, which ended with the broker.
-            self.durable.ask(PersistOp::End(stored.id));
-            return;
-        }
-        let since = stored.away.unwrap_or(alive);
+        // It ended with its connection, which ended with the broker, or was about to: it does as soon as time passes.
+        let ends = stored.expiry == Some(Span(0));
+        let (since, was_connected) = (stored.away.unwrap_or(alive), stored.away.is_none());
         let mut session = Session::new(&stored.client_id, since, self.setup.seed);
         session.stored = Some(stored.id);
         session.expiry = stored.expiry;
         session.next_seq = stored.next_seq;
         session.unsent_from = stored.unsent_from.unwrap_or(stored.next_seq);
+        if stored.unsent_from.is_none() {
+            // They are sent in their order, and not more at a time than its window takes.
+            session.sent_exactly_once = u32::from(self.setup.limits.inflight_max);
+        }
+        session.strays = backlog.messages > 0;
         let will = stored.will.map(|(will, due)| (due.unwrap_or(since + will.delay), will));
         session.presence = Presence::Away { since, will };
         for id in inbound {
@@ -57,12 +59,19 @@ impl Engine {
         self.gauges.queued_messages += session.queue.len() as u64;
         self.gauges.queued_bytes += session.queue.bytes();
         let key = self.sessions.insert(session);
+        if ends {
+            return self.arm(now, key);
+        }
         self.by_client.insert(stored.client_id, key);
         for (filter, subscription) in subscriptions {
             self.take_effect(key, TopicFilter::trusted(&filter), subscription, true, fx);
             if let Some(session) = self.sessions.get_mut(key) {
                 session.subscriptions.insert(filter, subscription);
             }
+        }
+        if was_connected {
+            // A later start must not take it to be away since that one: it would never expire, nor would its will be due.
+            self.store_session(key);
         }
         self.arm(now, key);
     }

@@ -10,6 +10,7 @@
 use super::durable::{Asking, size_of_entry};
 use super::fanout::{Delivering, Outgoing, Sent};
 use super::groups::{Change, Group, Groups, Member, Part};
+use super::handover::is_doubtful;
 use super::publish::Publication;
 use super::{Effects, Engine, PeerMessage, Place, Share};
 use crate::session::{Queued, Session, Stored};
@@ -56,18 +57,24 @@ impl Engine {
         &mut self,
         now: Now,
         filter: TopicFilter<'_>,
-        session: SessionKey,
+        member: SessionKey,
         fx: &mut impl Effects,
     ) {
         let Some(key) = self.groups.key_of(filter.full()) else { return };
-        let change = self.groups.leave(key, session, &mut self.interest, fx);
+        let change = self.groups.leave(key, member, &mut self.interest, fx);
         self.group_changed(filter, key, change);
         self.groups.sweep(&self.interest);
         // A session that has ended hands everything on by itself.
-        let Some(session) = self.sessions.get_mut(session) else { return };
+        let Some(session) = self.sessions.get_mut(member) else { return };
         session.shares -= 1;
-        let (orphans, owner) = (session.queue.take_shared(|group| group == key), session.stored);
+        let Session { queue, stored, unsent_from, .. } = session;
+        let leaves = |queued: &Queued| queued.share == Some(key) && !is_doubtful(queued, *unsent_from);
+        let orphans = queue.take(|queued| leaves(queued) && self.durable.is_certain(queued.stored));
+        let (owner, more) = (*stored, queue.backlog().messages > 0 || queue.in_memory().any(leaves));
         self.hand_on_all(now, owner, &orphans, fx);
+        if more {
+            self.begin_handover(member);
+        }
     }
 
     /// The members that a session is come or go with its connection.
@@ -83,11 +90,19 @@ impl Engine {
 
     /// A client is away: what it was not sent yet goes to members that are not, where there are any.
     pub(super) fn hand_on_shared(&mut self, now: Now, key: SessionKey, fx: &mut impl Effects) {
-        let Self { sessions, groups, .. } = self;
+        let Self { sessions, groups, durable, .. } = self;
         let Some(session) = sessions.get_mut(key).filter(|session| session.shares > 0) else { return };
-        let owner = session.stored;
-        let orphans = session.queue.take_shared(|group| groups.get_mut(group).is_some_and(|g| g.is_online()));
+        let Session { queue, stored, unsent_from, .. } = session;
+        let leaves = |queued: &Queued| {
+            queued.share.and_then(|group| groups.get(group)).is_some_and(Group::is_online)
+                && !is_doubtful(queued, *unsent_from)
+        };
+        let orphans = queue.take(|queued| leaves(queued) && durable.is_certain(queued.stored));
+        let (owner, more) = (*stored, queue.in_memory().any(leaves));
         self.hand_on_all(now, owner, &orphans, fx);
+        if more {
+            self.begin_handover(key);
+        }
     }
 
     fn hand_on_all(&mut self, now: Now, owner: Option<SessionId>, orphans: &[Queued], fx: &mut impl Effects) {
@@ -107,24 +122,34 @@ impl Engine {
         queued: &Queued,
         fx: &mut impl Effects,
     ) -> Asking {
-        let Some(group) = queued.share else { return Asking::Nobody };
         let (own, store) = (self.setup.shard, self.durable.is_on() && queued.qos != QoS::AtMostOnce);
-        let elsewhere = self.groups.get(group).is_some_and(|group| group.lasts_elsewhere(own));
+        let group = queued.share.filter(|&group| self.groups.get(group).is_some());
+        let elsewhere =
+            group.and_then(|group| self.groups.get(group)).is_some_and(|group| group.lasts_elsewhere(own));
         let asking = match store {
             true if elsewhere => self.durable.join(&queued.message),
             true => Asking::Here,
             false => Asking::Nobody,
         };
         let joint = asking.joint().map(|number| (own, number));
-        let search = Search { group, first: own, away: false, pick: None, joint, publisher: None };
-        let asking = self.search(now, &queued.message, search, asking, fx);
-        // What is not certain to be with the store yet leaves it as anything else does.
-        let place = owner
-            .filter(|_| matches!(queued.stored, Stored::Yes | Stored::By(_)))
-            .map(|session| Place { session, seq: queued.seq, size: size_of_entry(queued) });
-        if let (None, Some(owner)) = (place, owner) {
-            self.durable.done(owner, queued, fx);
-        }
+        let asking = match group {
+            Some(group) => {
+                let search = Search { group, first: own, away: false, pick: None, joint, publisher: None };
+                self.search(now, &queued.message, search, asking, fx)
+            }
+            None => {
+                // Nobody is left in it, on any core.
+                self.counters.dropped.queue_full += 1;
+                asking
+            }
+        };
+        // Until it is certain when the store has it, the session that ends by and by keeps it there.
+        let certain = queued.stored != Stored::Never && self.durable.is_certain(queued.stored);
+        let place = owner.filter(|_| certain).map(|session| Place {
+            session,
+            seq: queued.seq,
+            size: size_of_entry(queued),
+        });
         self.durable.asked(asking, || Arc::clone(&queued.message), None, place, fx)
     }
 

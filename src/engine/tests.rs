@@ -1,8 +1,10 @@
 //! The engine alone: bytes in, bytes out. What several engines do together is for `tests/sim`.
 
 mod auth;
+mod handover;
 mod joint;
 mod share;
+mod shelf;
 
 use super::*;
 use crate::codec::{Connect, Split, Version, decode, split};
@@ -18,14 +20,25 @@ struct Recorder {
     peers: Vec<(u16, PeerMessage)>,
     /// Connections whose output is full.
     full: Vec<u32>,
+    batches: Vec<Batch>,
+    fetches: Vec<Fetch>,
+    /// Connections that are sent nothing.
+    corked: Vec<u32>,
 }
 
 impl Effects for Recorder {
-    fn persist(&mut self, _: Batch) {}
+    fn persist(&mut self, batch: Batch) {
+        self.batches.push(batch);
+    }
 
-    fn fetch(&mut self, _: Fetch) {}
+    fn fetch(&mut self, fetch: Fetch) {
+        self.fetches.push(fetch);
+    }
 
-    fn cork(&mut self, _: ConnKey, _: bool) {}
+    fn cork(&mut self, conn: ConnKey, corked: bool) {
+        self.corked.retain(|slot| *slot != conn.slot);
+        self.corked.extend(corked.then_some(conn.slot));
+    }
 
     fn hold(&mut self, _: ConnKey, _: bool) {}
 

@@ -37,7 +37,8 @@ impl Engine {
         if !self.later.is_empty() {
             return Some(Now(0));
         }
-        let deadlines = [self.timers.next(), self.logins.deadline(), self.durable.deadline()];
+        let handovers = self.handovers.deadline(self.durable.state);
+        let deadlines = [self.timers.next(), self.logins.deadline(), self.durable.deadline(), handovers];
         deadlines.into_iter().flatten().min()
     }
 
@@ -49,7 +50,7 @@ impl Engine {
                 self.disconnect(now, key, CloseReason::KeepAlive, fx);
             }
             Some(Due::Expired) => {
-                self.counters.sessions_expired += 1;
+                self.counters.sessions_expired += u64::from(!session.ephemeral());
                 self.end_session(now, key, fx);
             }
             Some(Due::Will) => {

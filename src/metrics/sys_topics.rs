@@ -3,6 +3,7 @@
 
 use super::ShardReport;
 use super::load::{Load, WINDOWS};
+use crate::engine::StoreState;
 use crate::types::Span;
 
 const PREFIX: &str = "$SYS/broker";
@@ -120,6 +121,7 @@ impl SysTopics {
             show((*topic).to_owned(), shards.iter().map(of).sum::<u64>().to_string());
         }
         show("clients/maximum".to_owned(), self.clients_maximum.to_string());
+        show("store/state".to_owned(), store_state(shards).to_owned());
         for (reason, count) in dropped_by_reason(shards) {
             show(format!("dropped/{reason}"), count.to_string());
         }
@@ -134,6 +136,18 @@ impl SysTopics {
             }
         }
         lines
+    }
+}
+
+/// Whether the store takes messages, as far as the shards have heard.
+fn store_state(shards: &[ShardReport]) -> &'static str {
+    let is = |state| shards.iter().any(|shard| shard.engine.store == state);
+    if is(StoreState::Refusing) {
+        "refusing"
+    } else if is(StoreState::Ready) {
+        "ready"
+    } else {
+        "off"
     }
 }
 

@@ -20,7 +20,7 @@ pub use violation::Violation;
 
 use crate::codec::{ReasonCode, SubscriptionOptions, Version};
 use crate::sasl::Exchange;
-use crate::types::{ConnKey, HashSeed, Map, Now, SessionId, Span};
+use crate::types::{ConnKey, HashSeed, Map, Now, QoS, SessionId, Span};
 use connect::{Terms, Will};
 
 /// What exists only while a client is connected.
@@ -114,6 +114,8 @@ pub struct Session {
     pub client_id: Box<str>,
     /// Under which the store has it, if it outlives the broker.
     pub stored: Option<SessionId>,
+    /// The request by which it gets to know of it; 0 where it knows of it from an earlier run.
+    pub known_by: u64,
     /// The number of its next message of QoS 1 or 2.
     pub next_seq: u64,
     /// Connected or not.
@@ -134,11 +136,15 @@ pub struct Session {
     pub dropped: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.
-    pub published: Option<(Box<Will>, u8)>,
+    pub published: Option<(Box<Will>, usize)>,
     /// Something of it waits for the store.
     pub parked: bool,
-    /// What the store gives back with lower numbers than this may have been sent before the broker started.
+    /// What waits with lower numbers than this may have been sent before the broker started.
     pub unsent_from: u64,
+    /// So many of them at most, as far as they are of QoS 2 and not known to be received.
+    pub sent_exactly_once: u32,
+    /// It may be owed messages through groups that it is not in.
+    pub strays: bool,
     /// When its timer fires, if one is armed.
     pub timer: Option<Now>,
 }
@@ -149,6 +155,7 @@ impl Session {
         Self {
             client_id: client_id.into(),
             stored: None,
+            known_by: 0,
             next_seq: 0,
             presence: Presence::Away { since: now, will: None },
             expiry: Some(Span(0)),
@@ -159,8 +166,11 @@ impl Session {
             unreleased: Unreleased::new(seed.map()),
             dropped: 0,
             published: None,
+            swept: 0,
             parked: false,
             unsent_from: 0,
+            sent_exactly_once: u32::MAX,
+            strays: false,
             timer: None,
         }
     }
@@ -221,14 +231,32 @@ impl Session {
         self.next_seq
     }
 
-    /// The number of the first message that was not sent yet.
-    pub fn unsent(&self) -> u64 {
+    /// Its connection is gone: nothing is sent until it has another one.
+    pub fn stops_sending(&mut self) {
         let waiting = self.queue.front().map(|first| first.seq);
         let backlog = self.queue.backlog();
-        waiting
-            .or_else(|| (backlog.messages > 0).then_some(backlog.from))
-            .unwrap_or(self.next_seq)
-            .max(self.unsent_from)
+        let unsent =
+            waiting.or_else(|| (backlog.messages > 0).then_some(backlog.from)).unwrap_or(self.next_seq);
+        // Otherwise something waits that may have been sent before the broker started.
+        if unsent >= self.unsent_from {
+            (self.unsent_from, self.sent_exactly_once) = (unsent, u32::MAX);
+        }
+    }
+
+    /// The number below which all that was sent lies, while its client is away and more is known than how many they are.
+    pub fn unsent_known(&self) -> Option<u64> {
+        (self.sent_exactly_once == u32::MAX).then_some(self.unsent_from)
+    }
+
+    /// Whether its client may have got a message of QoS 2 from an earlier run of the broker. To be asked of each, in the order
+    /// of sending.
+    pub fn may_have_been_sent(&mut self, queued: &Queued) -> bool {
+        let may =
+            queued.qos == QoS::ExactlyOnce && queued.seq < self.unsent_from && self.sent_exactly_once > 0;
+        if may && self.sent_exactly_once < u32::MAX {
+            self.sent_exactly_once -= 1;
+        }
+        may
     }
 
     /// Whether it ends with its connection, so that nothing needs to be kept for later.

@@ -126,6 +126,20 @@ impl Outbound {
         self.owing += 1;
     }
 
+    /// The message of this number will not be sent, but may have been in an earlier run of the broker: the client is asked
+    /// for PUBCOMP, by a PUBREL that waits until the store has kept a request, lest it take the next message of that packet
+    /// id for this one. `None` when the packet id is in use.
+    pub fn withdraw(&mut self, seq: u64, request: u64) -> Option<PacketId> {
+        if self.is_taken(seq) {
+            return None;
+        }
+        let at = self.sent.partition_point(|known| known.seq < seq);
+        let awaiting = Some(Awaiting::PubComp);
+        self.sent.insert(at, Sent { seq, awaiting, counted: false, release_after: request, kept: None });
+        self.owing += 1;
+        Some(packet_id(seq))
+    }
+
     /// Whether something is to be sent again.
     pub fn resending(&self) -> bool {
         !self.resend.is_empty()

@@ -6,6 +6,7 @@
 use crate::types::limits::Overflow;
 use crate::types::{GroupKey, Limits, Message, QoS, ShardId};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a waiting message counts towards the bounds in bytes besides its content.
@@ -172,7 +173,9 @@ impl Queue {
                 self.front.extend(self.back.pop_front());
                 continue;
             }
-            if !durable(first.stored) {
+            // What the store is not to have stays, and what comes after it, up to the queue's bound in bytes. That is rare: a
+            // message that another core sent before it heard that somebody here needs it kept.
+            if first.stored == Stored::Never || !durable(first.stored) {
                 return;
             }
             if self.backlog.messages == 0 {
@@ -232,9 +235,57 @@ impl Queue {
         self.close_up();
     }
 
+    /// Takes out a message that the store has and that has expired: what was here of it, if anything, or nothing when it is
+    /// not to be had here any more. While messages are on their way from the store, all of them stay.
+    pub fn expire(&mut self, seq: u64, size: u64) -> Option<Option<Queued>> {
+        if self.asked.is_some() {
+            return None;
+        }
+        if self.backlog.messages > 0 && (self.backlog.from..self.backlog_end).contains(&seq) {
+            self.backlog.messages -= 1;
+            self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
+            if self.backlog.messages == 0 {
+                self.backlog = Backlog::default();
+                self.close_up();
+            }
+            return Some(None);
+        }
+        let at = self.front.iter().position(|queued| queued.seq == seq)?;
+        let queued = self.front.remove(at)?;
+        self.bytes -= queued.size();
+        self.front_bytes -= queued.size();
+        self.close_up();
+        Some(Some(queued))
+    }
+
     /// What the store has for it at the start, all of it with numbers below `end`.
     pub fn restore(&mut self, backlog: Backlog, end: u64) {
         (self.backlog, self.backlog_end) = (backlog, end);
+    }
+
+    /// The numbers of all that lies in the store alone are in this range.
+    pub fn backlog_range(&self) -> Range<u64> {
+        if self.backlog.messages == 0 { 0..0 } else { self.backlog.from..self.backlog_end }
+    }
+
+    /// A message that lay in the store alone is somebody else's now.
+    pub fn moved_away(&mut self, size: u64) {
+        self.backlog.messages = self.backlog.messages.saturating_sub(1);
+        self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
+        if self.backlog.messages == 0 {
+            self.backlog = Backlog::default();
+            self.close_up();
+        }
+    }
+
+    /// Whether the store was asked for messages and has not answered.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Messages in memory.
+    pub fn in_memory(&self) -> impl Iterator<Item = &Queued> {
+        self.front.iter().chain(&self.back)
     }
 
     /// What lies in the store alone.
@@ -247,12 +298,11 @@ impl Queue {
         self.len() < limits.queue_messages_max as usize && self.bytes() + size <= limits.queue_bytes_max
     }
 
-    /// Takes out what is for others to deliver, in its order: messages in memory that came through a group which `moves`.
-    pub fn take_shared(&mut self, mut moves: impl FnMut(GroupKey) -> bool) -> Vec<Queued> {
+    /// Takes out what is for others to deliver, in its order: messages in memory which `moves` names.
+    pub fn take(&mut self, mut moves: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
         let mut taken = Vec::new();
         for end in [&mut self.front, &mut self.back] {
-            let (moving, stays): (Vec<_>, Vec<_>) =
-                std::mem::take(end).into_iter().partition(|queued| queued.share.is_some_and(&mut moves));
+            let (moving, stays): (Vec<_>, Vec<_>) = std::mem::take(end).into_iter().partition(&mut moves);
             *end = stays.into();
             taken.extend(moving);
         }
@@ -326,7 +376,7 @@ mod tests {
         for (payload, share) in [("1", None), ("2", group(1)), ("3", group(2)), ("4", group(1))] {
             queue.push(Queued { share, ..queued(payload) }, &Limits::default(), drop);
         }
-        let taken = queue.take_shared(|key| Some(key) == group(1));
+        let taken = queue.take(|queued| queued.share == group(1));
         assert_eq!(taken.iter().map(|queued| queued.message.payload()).collect::<Vec<_>>(), [b"2", b"4"]);
         assert_eq!(queue.bytes(), 2 * queued("1").size());
         assert_eq!(drain(&mut queue), [b"1", b"3"]);
@@ -369,7 +419,7 @@ mod tests {
         assert_eq!(queue.ask(&limits), None, "the front is full");
         let first: Vec<_> = (0..3).map(|_| queue.pop().unwrap().seq).collect();
         assert_eq!((first, queue.ask(&limits), queue.ask(&limits)), (vec![0, 1, 2], Some(4), None));
-        let load = |seqs: std::ops::Range<u64>| seqs.map(|seq| Queued { seq, ..queued("1") });
+        let load = |seqs: Range<u64>| seqs.map(|seq| Queued { seq, ..queued("1") });
         queue.load(load(4..6));
         assert_eq!((queue.backlog().from, queue.backlog().messages, queue.len()), (6, 4, 7));
         for seq in 3..6 {
@@ -422,6 +472,21 @@ mod tests {
         assert_eq!((queue.len(), queue.backlog().messages), (3, 2));
         queue.load(Vec::new());
         assert_eq!(queue.pop().map(|queued| queued.seq), Some(6), "the store had less than was thought");
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_the_store_never_gets_is_not_left_to_it() {
+        let (mut queue, limits) = stored(6, 6);
+        for (seq, known) in [(6, Stored::Never), (7, Stored::By(7))] {
+            queue.push(Queued { seq, stored: known, ..queued("1") }, &limits, drop);
+        }
+        queue.spill(&limits, |_| true);
+        assert_eq!(queue.backlog().messages, 2);
+        while queue.pop().is_some() {}
+        assert_eq!(queue.ask(&limits), Some(4));
+        queue.load((4..6).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
         assert!(queue.is_empty() && queue.bytes() == 0);
     }
 

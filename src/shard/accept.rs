@@ -38,19 +38,20 @@ pub(super) struct Handover {
 
 impl Handed {
     /// A WebSocket whose upgrade somebody else has answered. `input` is what came behind the request, decrypted where
-    /// `tls` has decrypted it already.
+    /// `tls` has decrypted it already, and `user` the name in a certificate that somebody else has checked.
     pub fn upgraded(
         (socket, peer, seat): (OwnedFd, Peer, Seat),
+        user: Option<Box<str>>,
         tls: Option<Session>,
         mut input: Vec<u8>,
-        payload_bytes_max: u32,
     ) -> Self {
         let which = seat.gate().settings().username_from_cert;
         let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner(), which));
-        let mut channel = Channel::upgraded(tls, payload_bytes_max);
+        let mut channel = Channel::upgraded(tls);
         let len = channel.resume(&mut input).len;
         input.truncate(len);
-        Self(Handover { socket, peer, seat, user: name.map(Into::into), channel: Some(channel), input })
+        let user = name.map(Into::into).or(user);
+        Self(Handover { socket, peer, seat, user, channel: Some(channel), input })
     }
 }
 

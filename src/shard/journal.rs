@@ -5,56 +5,39 @@ use crate::codec::{DecodeError, Version};
 use crate::engine::{CloseReason, Note};
 use crate::transport::tls::TlsError;
 use crate::transport::{BadHeader, Ending, Peer};
-use crate::types::{Now, ShardId, Span};
+use crate::types::{Now, ShardId, Throttle};
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
-
-/// Lines per second about clients that did something wrong.
-const LINES_PER_SECOND: u32 = 20;
-const SECOND: Span = Span::from_secs(1);
 
 /// The log of one shard.
 #[derive(Debug)]
 pub(super) struct Journal {
     shard: ShardId,
-    /// When the current second began, lines in it, and lines left out of it.
-    since: Now,
-    lines: u32,
-    left_out: u64,
+    /// Lines about clients that did something wrong.
+    lines: Throttle,
 }
 
 impl Journal {
     pub(super) fn new(shard: ShardId) -> Self {
-        Self { shard, since: Now(0), lines: 0, left_out: 0 }
+        Self { shard, lines: Throttle::default() }
     }
 
     /// When to call [`Journal::settle`].
     pub(super) fn deadline(&self) -> Option<Now> {
-        (self.left_out > 0).then(|| self.since + SECOND)
+        self.lines.deadline()
     }
 
     /// Tells how many lines were left out of a second that is over.
     pub(super) fn settle(&mut self, now: Now) {
-        if now - self.since < SECOND {
-            return;
+        if let Some(lines) = self.lines.settle(now) {
+            warn!(shard = self.shard.0, lines, "left out of the log: too many in one second");
         }
-        if self.left_out > 0 {
-            let (shard, lines) = (self.shard.0, self.left_out);
-            warn!(shard, lines, "left out of the log: too many in one second");
-        }
-        (self.since, self.lines, self.left_out) = (now, 0, 0);
     }
 
     /// Whether another line fits into this second.
     fn admit(&mut self, now: Now) -> bool {
         self.settle(now);
-        let fits = self.lines < LINES_PER_SECOND;
-        if fits {
-            self.lines += 1
-        } else {
-            self.left_out += 1
-        }
-        fits
+        self.lines.admit(now)
     }
 
     pub(super) fn note(&mut self, now: Now, peer: Peer, note: Note<'_>) {

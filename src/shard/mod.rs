@@ -35,7 +35,7 @@ pub use machine::Unsuitable;
 pub use stop::Stop;
 pub use storage::{Opened, Storage, StorePlan};
 
-use crate::engine::{Batch, Engine, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
+use crate::engine::{Batch, Engine, Expired, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
 use crate::mesh::Port;
 use crate::metrics::{ShardReport, Traffic};
 use crate::sasl::{Secret, Users};
@@ -82,6 +82,8 @@ pub enum Item {
     Durable(u64),
     /// What a shard asked of the store.
     Fetched(Box<Fetched>),
+    /// What the store has found to be expired.
+    Expired(Box<Expired>),
     /// What the store had at the start.
     Restored(Vec<Restored>),
     /// That was all.
@@ -391,6 +393,7 @@ impl Shard {
                 Item::LastWord => self.ending.last_words += 1,
                 Item::Durable(until) => self.engine.durable(self.world.now, until, &mut self.world),
                 Item::Fetched(fetched) => self.engine.fetched(self.world.now, *fetched, &mut self.world),
+                Item::Expired(expired) => self.engine.expired(*expired),
                 Item::StoreIs(state) => self.engine.store_is(state),
                 Item::StoreStuck => self.engine.store_is_stuck(self.world.now, &mut self.world),
                 Item::Restored(all) => {

@@ -3,38 +3,23 @@
 //! Runs on: ordinary threads, unpinned. The first has the mesh's last port and sleeps until a shard rings; the second may
 //! block for as long as a disk does and is talked to through a queue. Neither is ever waited for by a shard.
 
+mod committer;
 mod settler;
 
-use super::placement::Placement;
 use super::{Clock, Item, Stop};
-use crate::engine::{Engine, Restored, StoreState};
 use crate::mesh::Port;
-use crate::store::{
-    NoStore, Options, Parts, Reading, RealDisk, Refusing, SledSettled, Store, open, take_request,
-};
-use crate::types::{HashSeed, Now, ShardId, Span};
-use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
-use settler::{Done, Job, Settler, leave, unreadable};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use crate::store::{NoStore, Options, Parts, Reading, RealDisk, SledSettled, Store, Sweep, open};
+use crate::types::{HashSeed, Now, Span};
+use committer::Committer;
+use crossbeam_channel::unbounded;
+use rustix::event::{EventfdFlags, eventfd};
+use settler::{Settler, leave, unreadable};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tracing::{error, info, warn};
+use tracing::error;
 
-/// What an event of the epoll set is about.
-const OTHERS: u64 = 0;
-const STOP: u64 = 1;
-const EVENTS: usize = 4;
-/// Items taken from the shards per turn.
-const BUDGET: usize = 65_536;
-/// How often the store notes that the broker runs, looks at the free space, and tries again what failed.
-const BEAT: Span = Span::from_secs(1);
-/// Every so many of them are noted in the journal.
-const NOTED: u64 = 10;
-/// What one message restores at most.
-const RESTORED_MAX: usize = 128;
 /// What the settled state has for itself when space is short: the journal stops at twice as much.
 const RESERVE_PART: u64 = 2;
 
@@ -47,6 +32,8 @@ pub struct StorePlan {
     pub options: Options,
     /// With less free space on its file system, nothing more is taken.
     pub reserve_bytes: u64,
+    /// How long a message waits for a session where its publisher set no bound.
+    pub queued_expiry: Option<Span>,
 }
 
 /// A store that is open, before its threads run.
@@ -94,41 +81,22 @@ impl Opened {
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(std::io::Error::from)?;
         let (jobs, queue) = unbounded();
         let (done, results) = unbounded();
-        let (bell, path) = (Arc::new(bell), plan.path.clone());
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
-        let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        let level = epoll::EventFlags::IN;
-        let watched =
-            [(port.doorbell(), edge, OTHERS), (bell.as_fd(), edge, OTHERS), (stop.as_fd(), level, STOP)];
-        for (fd, flags, data) in watched {
-            let data = epoll::EventData::new_u64(data);
-            epoll::add(&epoll, fd, data, flags).map_err(std::io::Error::from)?;
-        }
-        let mut committer = Committer {
+        let (bell, path, sweep) = (Arc::new(bell), plan.path.clone(), Sweep::new(plan.queued_expiry));
+        let mut committer = Committer::new(
+            (plan, store),
             port,
-            epoll,
-            placement: Placement::new(seed, shards),
-            seed,
-            shards,
-            store,
-            jobs,
-            results,
+            (seed, shards),
             clock,
-            plan,
-            state: StoreState::Ready,
-            beat: Now(0),
-            beats: 0,
-            bytes_seen: 0,
-            stopping: false,
-            stuck: false,
-            export: None,
-        };
+            (jobs, results),
+            [bell.as_fd(), stop.as_fd()],
+        )?;
         let committer = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
             if let Err(error) = committer.restore(&settled) {
                 // Not a shard serves; its destructors could wait for ever.
-                unreadable(&committer.plan.path, &error);
+                unreadable(&path, &error);
             }
-            let settler = Settler { path, settled, jobs: queue, done, bell, reading: Reading::default() };
+            let reading = Reading::default();
+            let settler = Settler { path, settled, jobs: queue, done, bell, reading, sweep };
             let settler = std::thread::Builder::new().name("store-settle".to_owned()).spawn(|| settler.run());
             match settler {
                 Ok(settler) => {
@@ -154,273 +122,5 @@ impl Storage {
         if self.0.join().is_err() {
             error!("the store's thread had failed");
         }
-    }
-}
-
-/// The thread that commits.
-struct Committer {
-    port: Port<Item>,
-    placement: Placement,
-    seed: HashSeed,
-    shards: u16,
-    store: Store<RealDisk>,
-    jobs: Sender<Job>,
-    results: Receiver<Done>,
-    /// The doorbell, the other thread's bell, and what is raised when the shards have stopped.
-    epoll: OwnedFd,
-    clock: Clock,
-    plan: StorePlan,
-    state: StoreState,
-    /// When the next beat is due, and how many there were.
-    beat: Now,
-    beats: u64,
-    /// What the store took on disk when the free space was last looked at.
-    bytes_seen: u64,
-    stopping: bool,
-    /// The last commit failed.
-    stuck: bool,
-    /// A file that an operator wants everything in.
-    export: Option<PathBuf>,
-}
-
-impl Committer {
-    /// Gives back to each shard what is its own.
-    fn restore(&mut self, settled: &SledSettled) -> std::io::Result<()> {
-        let mut shares: Vec<Vec<Restored>> =
-            std::iter::repeat_with(Vec::new).take(usize::from(self.shards)).collect();
-        let Self { port, placement, seed, shards, store, .. } = self;
-        let (mut sessions, mut retained) = (0u64, 0u64);
-        store.restore(settled, &mut |restored| {
-            let owner = match &restored {
-                Restored::Session(session) => {
-                    sessions += 1;
-                    placement.owner(&session.stored.client_id)
-                }
-                Restored::Retained(message) => {
-                    retained += 1;
-                    Engine::keeper_of(*seed, *shards, message.topic())
-                }
-            };
-            let share = &mut shares[owner.index()];
-            share.push(restored);
-            if share.len() >= RESTORED_MAX {
-                port.push(owner, Item::Restored(std::mem::take(share)));
-                flush_all(port);
-            }
-        })?;
-        for (owner, share) in (0..).map(ShardId).zip(shares) {
-            self.port.push(owner, Item::Restored(share));
-            self.port.push(owner, Item::RestoredAll);
-        }
-        flush_all(&mut self.port);
-        info!(path = %self.plan.path.display(), sessions, retained, "store opened");
-        Ok(())
-    }
-
-    fn run(&mut self) {
-        while !self.stopping || self.store.has_waiting() && self.state == StoreState::Ready {
-            self.hear();
-            self.results();
-            self.commit();
-            if self.store.bytes_on_disk() > self.bytes_seen {
-                // Within a beat a fast disk could take the whole reserve, without which nothing can be settled.
-                self.look_at_disk();
-            }
-            if self.store.checkpoint_due() {
-                self.checkpoint();
-            }
-            self.beat();
-            self.export();
-            self.port.flush();
-            self.wait();
-        }
-        self.finish();
-    }
-
-    /// Takes what the shards want, unless too much waits to be settled.
-    fn hear(&mut self) {
-        // Without room to settle, what was handed over is still committed: the shards hand over nothing more then.
-        if self.store.is_swamped() && !self.store.is_unsettled() {
-            return;
-        }
-        let Self { port, store, jobs, .. } = self;
-        port.drain(BUDGET, &mut |from, item| match item {
-            Item::Persist(batch) => store.submit(from, *batch),
-            Item::Fetch(fetch) => {
-                // The other thread ends after this one.
-                let _ = jobs.send(Job::Read(from, store.fetch(fetch)));
-            }
-            _ => {}
-        });
-    }
-
-    fn results(&mut self) {
-        while let Ok(done) = self.results.try_recv() {
-            match done {
-                Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
-                Done::Settled(bytes) => {
-                    if let Err(error) = self.store.finish_checkpoint(bytes) {
-                        warn!(%error, "segments of the journal cannot be removed");
-                    }
-                    if bytes.is_none() {
-                        self.refuse(&Refusing::Unsettled);
-                    }
-                }
-            }
-        }
-    }
-
-    fn commit(&mut self) {
-        let port = &mut self.port;
-        match self.store.commit(&mut |core, until| port.push(core, Item::Durable(until))) {
-            Ok(()) => self.stuck = false,
-            Err(refusing) => {
-                self.refuse(&refusing);
-                if !std::mem::replace(&mut self.stuck, true) {
-                    for shard in (0..self.shards).map(ShardId) {
-                        self.port.push(shard, Item::StoreStuck);
-                    }
-                }
-            }
-        }
-    }
-
-    fn refuse(&mut self, why: &Refusing) {
-        if self.state == StoreState::Ready {
-            error!(path = %self.plan.path.display(), %why, "nothing more is kept: messages for stored sessions are refused");
-            self.tell(StoreState::Refusing);
-        }
-    }
-
-    fn tell(&mut self, state: StoreState) {
-        self.state = state;
-        for shard in (0..self.shards).map(ShardId) {
-            self.port.push(shard, Item::StoreIs(state));
-        }
-    }
-
-    fn checkpoint(&mut self) {
-        if let Some(checkpoint) = self.store.begin_checkpoint() {
-            // The other thread ends after this one.
-            let _ = self.jobs.send(Job::Settle(checkpoint));
-        }
-    }
-
-    /// Has all that is kept by now written to the file that was asked for, once a checkpoint can begin.
-    fn export(&mut self) {
-        if self.store.is_settling() {
-            return;
-        }
-        if let Some(file) = self.export.take() {
-            self.checkpoint();
-            // The other thread ends after this one.
-            let _ = self.jobs.send(Job::Export(file));
-        }
-    }
-
-    /// What is to be done now and then.
-    fn beat(&mut self) {
-        let now = self.clock.now();
-        if now < self.beat {
-            return;
-        }
-        self.beat = now + BEAT;
-        self.beats += 1;
-        self.look_at_disk();
-        self.export = self.export.take().or_else(|| take_request(&self.plan.path));
-        if self.store.is_unsettled() || self.state == StoreState::Refusing {
-            self.checkpoint();
-        }
-        if self.beats.is_multiple_of(NOTED) {
-            self.store.heartbeat(now);
-        }
-    }
-
-    /// Takes nothing more when the free space is less than the reserve, and goes on when it is not any more.
-    fn look_at_disk(&mut self) {
-        self.bytes_seen = self.store.bytes_on_disk();
-        let free =
-            rustix::fs::statvfs(&self.plan.path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let low = free.is_ok_and(|free| free < self.plan.reserve_bytes);
-        let over = self.store.over_bound();
-        match self.state {
-            StoreState::Ready if over.is_some() => over.iter().for_each(|over| self.refuse(over)),
-            StoreState::Ready if low => {
-                error!(
-                    path = %self.plan.path.display(),
-                    free = free.unwrap_or(0),
-                    reserve = self.plan.reserve_bytes,
-                    "the disk is nearly full: messages for stored sessions are refused"
-                );
-                self.tell(StoreState::Refusing);
-            }
-            StoreState::Refusing
-                if !low && over.is_none() && !self.store.has_waiting() && !self.store.is_unsettled() =>
-            {
-                info!(path = %self.plan.path.display(), "the store takes messages again");
-                self.tell(StoreState::Ready);
-            }
-            _ => {}
-        }
-    }
-
-    /// Sleeps until a shard or the other thread has something, or the next beat.
-    fn wait(&mut self) {
-        let failed = self.store.has_waiting();
-        if !self.port.prepare_sleep() && !failed && !self.store.is_swamped() {
-            self.port.awake();
-            return;
-        }
-        let span = self.beat - self.clock.now();
-        let timeout = Timespec {
-            tv_sec: i64::try_from(span.as_secs()).unwrap_or(1),
-            tv_nsec: i64::try_from(span.0 % 1_000).unwrap_or(0) * 1_000_000,
-        };
-        let mut events = [const { MaybeUninit::uninit() }; EVENTS];
-        // It fails only when interrupted, and then everything is looked at once more.
-        if let Ok((happened, _)) = epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
-            self.stopping |= happened.iter().any(|event| event.data.u64() == STOP);
-        }
-        self.port.awake();
-    }
-
-    /// The shards have stopped: what they asked for is kept, and settled so that the next start is short.
-    fn finish(&mut self) {
-        self.hear();
-        self.commit();
-        while self.store.is_settling() {
-            match self.results.recv() {
-                Ok(Done::Settled(bytes)) => drop(self.store.finish_checkpoint(bytes)),
-                Ok(Done::Read(..)) => {}
-                Err(_) => return,
-            }
-            if self.store.is_unsettled() {
-                break;
-            }
-        }
-        if let Some(checkpoint) = self.store.begin_checkpoint() {
-            let _ = self.jobs.send(Job::Settle(checkpoint));
-            while let Ok(done) = self.results.recv() {
-                if let Done::Settled(bytes) = done {
-                    let _ = self.store.finish_checkpoint(bytes);
-                    break;
-                }
-            }
-        }
-        self.store.close();
-    }
-}
-
-/// Sends everything, however long a shard takes.
-fn flush_all(port: &mut Port<Item>) {
-    port.flush();
-    while port.congested() {
-        if port.prepare_sleep() {
-            let mut fds = [PollFd::from_borrowed_fd(port.doorbell(), PollFlags::IN)];
-            // Interrupted or not, it is tried again.
-            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }));
-        }
-        port.awake();
-        port.flush();
     }
 }

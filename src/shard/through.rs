@@ -33,7 +33,7 @@ impl Shard {
             self.world.deadlines.arm(deadline, key);
         }
         let web = gate.settings().framing == Framing::WebSocket;
-        conn.channel = Channel::accepted(tls, web, self.packet_bytes_max);
+        conn.channel = Channel::accepted(tls, web);
         true
     }
 

@@ -11,19 +11,21 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use self::restore::{each, identify};
-use super::delta::Delta;
+use self::restore::{identify, settled_sessions};
+use super::delta::{Changes, Delta};
 use super::disk::Disk;
 use super::elision::Elision;
 use super::group::{Group, decode};
 use super::journal::{Journal, JournalError, JournalOptions, Position, Refusal, SyncMode, recover};
-use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY, split_key};
+use super::layout::{ALIVE_KEY, LAYOUT, NEXT_SESSION_KEY};
 use super::read::PageRead;
 use super::record::BadRecord;
-use super::settle::{damaged, number, settle};
-use super::settled::{Settled, Tree};
-use crate::engine::{Batch, Fetch};
+use super::settle::{number, settle};
+use super::settled::Settled;
+use super::sweep::Sweep;
+use crate::engine::{Batch, Expired, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
+use bytes::Bytes;
 use std::io;
 use std::sync::Arc;
 
@@ -74,6 +76,9 @@ pub enum Refusing {
     /// There is no room.
     #[error("the disk is full: {0}")]
     Full(JournalError),
+    /// There will be none when this segment is full.
+    #[error("the disk has no room for another segment of the journal")]
+    Filling,
     /// The disk failed.
     #[error("the disk failed: {0}")]
     Failed(JournalError),
@@ -103,7 +108,15 @@ impl Checkpoint {
     /// # Errors
     /// Those of [`Settled::apply`]: for want of space it may be tried again, otherwise the settled state is given up.
     pub fn run(&self, settled: &mut dyn Settled) -> io::Result<()> {
-        settle(settled, &self.delta, self.position.0)
+        self.run_and_sweep(settled, &mut Sweep::default())
+    }
+
+    /// The same, and takes out what has expired.
+    ///
+    /// # Errors
+    /// See [`Checkpoint::run`].
+    pub fn run_and_sweep(&self, settled: &mut dyn Settled, sweep: &mut Sweep) -> io::Result<()> {
+        settle(settled, &self.delta, self.position.0, sweep)
     }
 }
 
@@ -119,6 +132,9 @@ pub struct Store<D: Disk> {
     unsettled: bool,
     /// All sessions that there are.
     known: Set<SessionId>,
+    /// The settled ones as they were read when the store was opened, for [`Store::restore`]; none once that has them, or they
+    /// have changed.
+    read: Option<Vec<(SessionId, Bytes)>>,
     /// What is not committed.
     waiting: Vec<(ShardId, Batch)>,
     group: Group,
@@ -144,12 +160,9 @@ impl<D: Disk> Store<D> {
     ) -> Result<Self, OpenFailure> {
         let store_id = identify(settled, random)?;
         let journal = JournalOptions { store_id, segment_bytes: options.segment_bytes, sync: options.sync };
+        let read = settled_sessions(settled)?;
         let mut known = seed.set();
-        each(settled, Tree::Sessions, &[], |key, _| {
-            let (id, _) = split_key(key).map_err(damaged)?;
-            known.insert(SessionId(id));
-            Ok(true)
-        })?;
+        known.extend(read.iter().map(|(id, _)| *id));
         let mut active = Delta::new(seed);
         let mut recovery = recover(disk, journal, Position(settled.position()))?;
         let mut since_checkpoint = 0;
@@ -172,6 +185,7 @@ impl<D: Disk> Store<D> {
             frozen: None,
             unsettled: false,
             known,
+            read: Some(read),
             waiting: Vec::new(),
             group: Group::default(),
             elision: Elision::new(seed),
@@ -260,9 +274,21 @@ impl<D: Disk> Store<D> {
         (max > 0 && bytes > max).then_some(Refusing::Bound { bytes, max })
     }
 
+    /// Whether the journal has come to the last segment that the disk has room for: what is asked for from now on may wait
+    /// for long. It tries once more before it says so.
+    pub fn is_on_last_segment(&mut self) -> bool {
+        self.journal.prepare();
+        self.journal.is_last_segment()
+    }
+
     /// What the journal and the settled state take on disk.
     pub fn bytes_on_disk(&self) -> u64 {
         self.journal.bytes_on_disk() + self.settled_bytes
+    }
+
+    /// How many segments the journal has.
+    pub fn segments(&self) -> usize {
+        self.journal.segments()
     }
 
     /// Whether so much has gathered that it is time for a checkpoint.
@@ -305,11 +331,16 @@ impl<D: Disk> Store<D> {
             self.unsettled = true;
             return Ok(());
         };
-        self.settled_bytes = bytes;
+        (self.settled_bytes, self.read) = (bytes, None);
         match self.frozen.take() {
             Some(checkpoint) => self.journal.free_before(checkpoint.position),
             None => Ok(()),
         }
+    }
+
+    /// The settled state takes so many bytes by now.
+    pub fn settled_takes(&mut self, bytes: u64) {
+        self.settled_bytes = bytes;
     }
 
     /// Whether a checkpoint has begun and is not finished.
@@ -340,6 +371,22 @@ impl<D: Disk> Store<D> {
             delta.owed(fetch.session, fetch.from, fetch.messages_max as usize, needless, memory);
         }
         read
+    }
+
+    /// Of messages that lay in the settled state and have expired: those that their session is still owed.
+    pub fn still_owed(&self, mut expired: Expired) -> Expired {
+        let Expired { session, places, .. } = &mut expired;
+        let frozen = self.frozen.as_ref().map(|checkpoint| &*checkpoint.delta);
+        let deltas = frozen.into_iter().chain([&self.active]);
+        let changes: Vec<_> = deltas.filter_map(|delta| delta.sessions.get(session)).collect();
+        let known = self.known.contains(session);
+        places.retain(|place| {
+            let gone = |changes: &&Changes| {
+                changes.ended || changes.done.contains(&place.seq) || changes.received.contains(&place.seq)
+            };
+            known && !changes.iter().any(gone)
+        });
+        expired
     }
 
     /// How many messages, sessions' changes included, are in memory.

@@ -13,7 +13,7 @@ mod tests;
 use std::fmt::Debug;
 use std::io;
 
-pub use self::real::{FolderError, RealDisk, RealFile};
+pub use self::real::{FolderError, RealDisk, RealFile, free_bytes};
 pub use self::sim::{SimDisk, SimFile};
 
 /// One folder of files that belongs to this process alone.
@@ -41,9 +41,6 @@ pub trait Disk: Debug + Send {
 
     /// Puts names that were made, changed and taken away on the disk.
     fn sync_folder(&self) -> io::Result<()>;
-
-    /// How many bytes new files may take.
-    fn free_bytes(&self) -> io::Result<u64>;
 }
 
 /// An open file of a [`Disk`].

@@ -24,10 +24,8 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 
 use super::layout::LAYOUT;
-use super::settled::{Change, Settled, Tree, after};
+use super::settled::{Change, Settled, Tree, each};
 
-/// Entries that are in memory at a time.
-const CHUNK: usize = 256;
 /// Entries, and bytes of their lines, that an import makes lasting at a time.
 const IMPORT_ENTRIES: usize = 65_536;
 const IMPORT_BYTES: usize = 8 << 20;
@@ -89,28 +87,6 @@ pub struct Stats {
     pub bytes_on_disk: u64,
 }
 
-/// Hands every entry of a tree to `see`, in bounded memory.
-fn each(
-    store: &dyn Settled,
-    tree: Tree,
-    mut see: impl FnMut(&[u8], &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut from = Vec::new();
-    loop {
-        let entries = store.scan(tree, &from, CHUNK)?;
-        for (key, value) in &entries {
-            if key[..] < from[..] {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "keys are out of order"));
-            }
-            see(key, value)?;
-            from = after(key);
-        }
-        if entries.len() < CHUNK {
-            return Ok(());
-        }
-    }
-}
-
 /// Reads everything and counts it.
 ///
 /// # Errors
@@ -138,7 +114,7 @@ pub fn verify(store: &dyn Settled) -> io::Result<()> {
     for tree in Tree::ALL {
         each(store, tree, |key, value| {
             let found = store.get(tree, key)?;
-            let same = found.is_some_and(|found| found[..] == *value);
+            let same = found.as_ref() == Some(value);
             let why = || io::Error::new(io::ErrorKind::InvalidData, "a key is not where it should be");
             same.then_some(()).ok_or_else(why)
         })?;

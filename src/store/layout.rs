@@ -74,6 +74,11 @@ impl SessionRecord {
         Self { session, done, received, inbound, backlog: Backlog::default() }
     }
 
+    /// Whether the session has a message with this number, or does not want it any more.
+    pub(super) fn is_needless(&self, seq: u64) -> bool {
+        self.done.binary_search(&seq).is_ok() || self.received.binary_search(&seq).is_ok()
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Writer::default();
         out.session(&self.session);

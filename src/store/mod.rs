@@ -22,9 +22,10 @@ mod record;
 mod settle;
 mod settled;
 mod sled;
+mod sweep;
 
 pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
-pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile};
+pub use self::disk::{Disk, DiskFile, FolderError, RealDisk, RealFile, SimDisk, SimFile, free_bytes};
 pub use self::dump::{Damaged, Stats, TreeStats, export, import, stats, verify};
 pub use self::journal::{
     Cut, Group, Journal, JournalError, JournalOptions, Position, Recovery, RecoveryStats, Refusal, SyncMode,
@@ -38,3 +39,4 @@ pub use self::read::{PageRead, Reading};
 pub use self::record::BadRecord;
 pub use self::settled::{Change, Entry, Lasting, MemorySettled, Settled, Tree};
 pub use self::sled::{OpenError, SledOptions, SledSettled};
+pub use self::sweep::Sweep;

@@ -136,9 +136,10 @@ impl AtRest {
     ///
     /// # Errors
     /// What cannot be read, or makes no sense.
-    pub fn summary(&self) -> Result<Summary, NoStore> {
-        let Parts { store, settled } = &self.parts;
-        let stats = stats(settled).map_err(|error| self.io(error))?;
+    pub fn summary(&mut self) -> Result<Summary, NoStore> {
+        let io = |error| NoStore::Io { path: self.path.clone(), error };
+        let Parts { store, settled } = &mut self.parts;
+        let stats = stats(settled).map_err(io)?;
         let (mut sessions, mut subscriptions, mut queued_messages, mut queued_bytes) = (0, 0, 0, 0);
         let mut retained_messages = 0;
         let restored = store.restore(settled, &mut |restored| match restored {
@@ -150,7 +151,7 @@ impl AtRest {
             }
             Restored::Retained(_) => retained_messages += 1,
         });
-        restored.map_err(|error| self.io(error))?;
+        restored.map_err(io)?;
         let bytes_on_disk = store.bytes_on_disk();
         Ok(Summary {
             sessions,
@@ -167,7 +168,7 @@ impl AtRest {
     ///
     /// # Errors
     /// What cannot be read, or makes no sense.
-    pub fn verify(&self) -> Result<Summary, NoStore> {
+    pub fn verify(&mut self) -> Result<Summary, NoStore> {
         let settled = &self.parts.settled;
         let whole = verify(settled).and_then(|()| super::read::verify(settled));
         whole.map_err(|error| self.io(error))?;

@@ -3,7 +3,7 @@
 use super::layout::{Content, SessionRecord, bodies, entries, number_key, page_key, split_key};
 use super::record::BadRecord;
 use super::settle::damaged;
-use super::settled::{Settled, Tree, after};
+use super::settled::{Settled, Tree, after, each};
 use crate::engine::{Fetch, Fetched, Recipient};
 use crate::types::{Message, SessionId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -85,12 +85,7 @@ impl PageRead {
         let own = number_key(session.0);
         let Some(record) = settled.get(Tree::Sessions, &own)? else { return Ok(()) };
         let record = SessionRecord::decode(session, &record).map_err(damaged)?;
-        let needless = |seq: u64| {
-            seq < from
-                || self.needless.contains(&seq)
-                || record.done.binary_search(&seq).is_ok()
-                || record.received.binary_search(&seq).is_ok()
-        };
+        let needless = |seq: u64| seq < from || self.needless.contains(&seq) || record.is_needless(seq);
         let (mut bytes, mut highest) = (0, 0);
         let mut pages = Vec::new();
         let mut at = page_key(session, reading.begin(session, from)).to_vec();
@@ -148,7 +143,7 @@ impl Reading {
         }
     }
 
-    fn content(&mut self, settled: &dyn Settled, content: Content) -> io::Result<Arc<Message>> {
+    pub(super) fn content(&mut self, settled: &dyn Settled, content: Content) -> io::Result<Arc<Message>> {
         let (page, at) = match content {
             Content::Here(message) => return Ok(message),
             Content::Shared { page, at } => (page, at as usize),
@@ -179,16 +174,11 @@ impl Reading {
 /// The first thing that is damaged or missing.
 pub(super) fn verify(settled: &dyn Settled) -> io::Result<()> {
     let mut reading = Reading::default();
-    let mut from = Vec::new();
-    loop {
-        let pages = settled.scan(Tree::Queues, &from, PAGES_READ)?;
-        let Some((last, _)) = pages.last() else { return Ok(()) };
-        from = after(last);
-        for (key, page) in &pages {
-            let (session, _) = split_key(key).map_err(damaged)?;
-            for (_, content) in entries(SessionId(session), page).map_err(damaged)? {
-                reading.content(settled, content)?;
-            }
+    each(settled, Tree::Queues, |key, page| {
+        let (session, _) = split_key(key).map_err(damaged)?;
+        for (_, content) in entries(SessionId(session), page).map_err(damaged)? {
+            reading.content(settled, content)?;
         }
-    }
+        Ok(())
+    })
 }

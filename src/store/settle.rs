@@ -2,15 +2,17 @@
 
 use super::delta::{Body, Changes, Delta};
 use super::layout::{
-    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, number_key,
-    number_of, page_key, places, retained, split_key, subscription, subscription_key,
+    ALIVE_KEY, Content, GRAVE, NEXT_BODY_KEY, NEXT_SESSION_KEY, PageWriter, SessionRecord, entries,
+    number_key, number_of, page_key, places, retained, split_key, subscription, subscription_key,
 };
 use super::record::BadRecord;
-use super::settled::{Change, Entry, Settled, Tree, after};
+use super::settled::{Change, Entry, Settled, Tree, after, each_from};
+use super::sweep::Sweep;
 use crate::types::{HashSeed, Map, SessionId};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Pages of sessions that have ended, swept per checkpoint: one with a large queue does not hold up the others.
@@ -22,12 +24,18 @@ const PAGES_READ: usize = 16;
 ///
 /// # Errors
 /// Those of [`Settled::apply`], and damage to what is there.
-pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) -> io::Result<()> {
+pub(super) fn settle(
+    settled: &mut dyn Settled,
+    delta: &Delta,
+    position: u64,
+    sweep: &mut Sweep,
+) -> io::Result<()> {
     // Addresses in our own memory, which nobody can choose.
     let placed = HashSeed(0).map();
     let shared =
         Shared { page: number(settled, NEXT_BODY_KEY)?.unwrap_or(0), writer: PageWriter::default(), placed };
-    let mut settling = Settling { settled, changes: Vec::new(), refs: BTreeMap::new(), shared };
+    let (changes, refs, thinned) = (Vec::new(), BTreeMap::new(), Vec::new());
+    let mut settling = Settling { settled, sweep, changes, refs, shared, thinned };
     let mut sessions: Vec<_> = delta.sessions.iter().collect();
     sessions.sort_unstable_by_key(|(id, _)| **id);
     for (&id, changes) in sessions {
@@ -46,8 +54,10 @@ pub(super) fn settle(settled: &mut dyn Settled, delta: &Delta, position: u64) ->
         let value = Bytes::copy_from_slice(&number_key(number));
         settling.put(Tree::Meta, Bytes::from_static(key), Some(value));
     }
-    let Settling { settled, changes, .. } = settling;
-    settled.apply(&mut changes.into_iter(), position)
+    let Settling { settled, sweep, changes, thinned, .. } = settling;
+    settled.apply(&mut changes.into_iter(), position)?;
+    thinned.into_iter().for_each(|(id, page)| sweep.is_done(id, page));
+    Ok(())
 }
 
 /// A number that the store says about itself.
@@ -58,10 +68,13 @@ pub(super) fn number(settled: &dyn Settled, key: &[u8]) -> io::Result<Option<u64
 /// What a checkpoint is to change.
 struct Settling<'a> {
     settled: &'a mut dyn Settled,
+    sweep: &'a mut Sweep,
     changes: Vec<Change>,
     /// By page of bodies: how many references there are more, or fewer.
     refs: BTreeMap<u64, i64>,
     shared: Shared,
+    /// Pages of sessions that are without what has expired.
+    thinned: Vec<(SessionId, u64)>,
 }
 
 /// Messages for several that this checkpoint writes.
@@ -94,7 +107,9 @@ impl Settling<'_> {
             (None, None) => return Err(damaged(BadRecord("a session without its record"))),
         };
         merge(&mut record, changes);
-        self.drop_pages(id, &mut record)?;
+        if let Some(first) = self.drop_pages(id, &mut record)? {
+            self.thin_pages(id, &first, &mut record)?;
+        }
         self.pages(id, changes);
         for (filter, value) in &changes.subscriptions {
             let value = value.as_ref().map(|value| subscription(value).into());
@@ -109,6 +124,7 @@ impl Settling<'_> {
         let (mut writer, mut first) = (PageWriter::default(), 0);
         for slot in &changes.slots {
             let Some(body) = &slot.body else { continue };
+            self.sweep.settles(&body.message);
             if writer.is_empty() {
                 first = slot.recipient.seq;
             }
@@ -153,15 +169,14 @@ impl Settling<'_> {
         }
     }
 
-    /// Takes out pages of which a session is owed nothing any more, from the first on.
-    fn drop_pages(&mut self, id: SessionId, record: &mut SessionRecord) -> io::Result<()> {
+    /// Takes out pages of which a session is owed nothing any more, from the first on. The key of the first that stays; none
+    /// when there is none, or nothing is done.
+    fn drop_pages(&mut self, id: SessionId, record: &mut SessionRecord) -> io::Result<Option<Bytes>> {
         if record.done.is_empty() && record.received.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let SessionRecord { done, received, .. } = &*record;
-        let needless = |seq: u64| done.binary_search(&seq).is_ok() || received.binary_search(&seq).is_ok();
         // Most often the first page stays, and nothing but that is to be read.
-        let (mut from, mut limit, mut kept_from) = (page_key(id, 0).to_vec(), 1, None);
+        let (mut from, mut limit, mut kept) = (page_key(id, 0).to_vec(), 1, None);
         'pages: loop {
             let pages = self.pages_of(id, &from, limit)?;
             let Some((last, _)) = pages.last() else { break };
@@ -169,15 +184,45 @@ impl Settling<'_> {
             limit = PAGES_READ;
             for (key, page) in pages {
                 let places = places(&page).map_err(damaged)?;
-                if !places.iter().all(|&(seq, _)| needless(seq)) {
-                    kept_from = places.first().map(|&(seq, _)| seq);
+                if !places.iter().all(|&(seq, _)| record.is_needless(seq)) {
+                    kept = places.first().map(|&(seq, _)| (seq, key));
                     break 'pages;
                 }
                 self.drop_page(key, &places);
             }
         }
         // What is not in a page any more needs no mark.
-        record.done.retain(|&seq| kept_from.is_some_and(|first| seq >= first));
+        record.done.retain(|&seq| kept.as_ref().is_some_and(|(first, _)| seq >= *first));
+        Ok(kept.map(|(_, key)| key))
+    }
+
+    /// Takes what is done out of pages in which something has expired, and the pages with the last of it.
+    fn thin_pages(&mut self, id: SessionId, first: &Bytes, record: &mut SessionRecord) -> io::Result<()> {
+        for number in self.sweep.found(id) {
+            let key = Bytes::copy_from_slice(&page_key(id, number));
+            let Some(page) = self.settled.get(Tree::Queues, &key)?.filter(|_| key >= *first) else {
+                continue;
+            };
+            let (needless, kept): (Vec<_>, Vec<_>) = entries(id, &page)
+                .map_err(damaged)?
+                .into_iter()
+                .partition(|(recipient, _)| record.is_needless(recipient.seq));
+            for (_, content) in &needless {
+                if let Content::Shared { page, .. } = content {
+                    *self.refs.entry(*page).or_default() -= 1;
+                }
+            }
+            if needless.is_empty() {
+                continue;
+            }
+            self.thinned.push((id, number));
+            let mut writer = PageWriter::default();
+            kept.iter().for_each(|(recipient, content)| writer.entry(recipient, content));
+            let page = (!writer.is_empty()).then(|| writer.finish());
+            self.put(Tree::Queues, key, page);
+            let gone: BTreeSet<u64> = needless.iter().map(|(recipient, _)| recipient.seq).collect();
+            record.done.retain(|seq| !gone.contains(seq));
+        }
         Ok(())
     }
 
@@ -198,20 +243,14 @@ impl Settling<'_> {
     /// A session that ended: what is small goes at once, its pages bit by bit.
     fn bury(&mut self, id: SessionId, key: Bytes) -> io::Result<()> {
         self.put(Tree::Sessions, key.clone(), None);
-        let mut from = key.to_vec();
-        loop {
-            let subscriptions = self.settled.scan(Tree::Subscriptions, &from, PAGES_READ)?;
-            let Some((last, _)) = subscriptions.last() else { break };
-            from = after(last);
-            let all = subscriptions.len();
-            let own: Vec<_> =
-                subscriptions.into_iter().filter(|(found, _)| found.starts_with(&key)).collect();
-            let more = own.len() == all;
-            own.into_iter().for_each(|(key, _)| self.put(Tree::Subscriptions, key, None));
-            if !more {
-                break;
+        let Self { settled, changes, .. } = self;
+        each_from(&**settled, Tree::Subscriptions, &key, |found, _| {
+            if !found.starts_with(&key) {
+                return Ok(ControlFlow::Break(()));
             }
-        }
+            changes.push(Change { tree: Tree::Subscriptions, key: found.clone(), value: None });
+            Ok(ControlFlow::Continue(()))
+        })?;
         self.put(Tree::Meta, [GRAVE, &number_key(id.0)].concat().into(), Some(Bytes::new()));
         Ok(())
     }

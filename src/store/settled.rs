@@ -8,6 +8,7 @@ pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
@@ -122,6 +123,51 @@ pub(crate) fn after(key: &[u8]) -> Vec<u8> {
     next.extend_from_slice(key);
     next.push(0);
     next
+}
+
+/// Entries read at a time, and those that may have tens of kilobytes each.
+const CHUNK: usize = 256;
+const CHUNK_OF_PAGES: usize = 16;
+
+/// Shows every entry of a tree, in bounded memory.
+///
+/// # Errors
+/// What cannot be read, or is out of order; and those of `see`.
+pub(super) fn each(
+    settled: &dyn Settled,
+    tree: Tree,
+    mut see: impl FnMut(&Bytes, &Bytes) -> io::Result<()>,
+) -> io::Result<()> {
+    each_from(settled, tree, &[], |key, value| see(key, value).map(ControlFlow::Continue))
+}
+
+/// Shows the entries of a tree from the first key on that is not below `from`, until `see` has had enough.
+///
+/// # Errors
+/// See [`each`].
+pub(super) fn each_from(
+    settled: &dyn Settled,
+    tree: Tree,
+    from: &[u8],
+    mut see: impl FnMut(&Bytes, &Bytes) -> io::Result<ControlFlow<()>>,
+) -> io::Result<()> {
+    let chunk = if matches!(tree, Tree::Queues | Tree::Bodies) { CHUNK_OF_PAGES } else { CHUNK };
+    let mut from = from.to_vec();
+    loop {
+        let entries = settled.scan(tree, &from, chunk)?;
+        for (key, value) in &entries {
+            if key[..] < from[..] {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "keys are out of order"));
+            }
+            if see(key, value)?.is_break() {
+                return Ok(());
+            }
+            from = after(key);
+        }
+        if entries.len() < chunk {
+            return Ok(());
+        }
+    }
 }
 
 type Trees = [BTreeMap<Bytes, Bytes>; Tree::ALL.len()];

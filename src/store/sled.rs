@@ -14,6 +14,7 @@
 //!   as the last flush, which is noted beside it with the position (`folder`).
 //! - What was written since sled was opened stays in memory whatever the size of its cache, and of what was read a good
 //!   deal: it is closed and opened again after [`SledOptions::reopen_bytes`].
+//! - Its files do not shrink by much: while it is closed, what it does not use of them is given back (`slack`).
 //!
 //! One flush is one checksummed record in sled's metadata, hence atomic over all trees, and the position is among them. It
 //! is noted in the folder afterwards: the note never claims more than what is lasting, and less only until the next one.
@@ -25,6 +26,7 @@ mod keeper;
 mod metadata;
 mod refusal;
 mod room;
+mod slack;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +44,9 @@ use self::gathered::{Gathered, Size};
 use self::keeper::{Fault, Keeper};
 use self::metadata::Wrong;
 pub use self::refusal::OpenError;
+use self::refusal::Refusing;
 use self::room::Slots;
+use super::disk::free_bytes;
 use super::settled::{Change, Entry, Settled, Tree};
 
 /// The layout of the folder that this program reads and writes.
@@ -73,7 +77,7 @@ impl Default for SledOptions {
             reopen_bytes: 64 << 20,
             reserve_bytes: 64 << 20,
             stall_limit: Duration::from_secs(30),
-            free_bytes: room::free_bytes,
+            free_bytes,
         }
     }
 }
@@ -87,6 +91,8 @@ pub struct SledSettled {
     position: u64,
     /// Bytes of changes since sled was opened.
     changed_bytes: u64,
+    /// There may be something to give back to the file system.
+    slack: bool,
     closed: bool,
 }
 
@@ -119,7 +125,8 @@ impl SledSettled {
         let last = refusing.before(&folder)?;
         let keeper = Keeper::start("store-sled", Kept { lock: Some(lock), database: None })
             .map_err(|error| refusing.io(error))?;
-        let mut store = Self { folder, options, keeper, position: 0, changed_bytes: 0, closed: false };
+        let mut store =
+            Self { folder, options, keeper, position: 0, changed_bytes: 0, slack: true, closed: false };
         let accepted = store
             .open_database()
             .map_err(|fault| refusing.fault(fault))
@@ -144,6 +151,21 @@ impl SledSettled {
     /// When it cannot be, which costs nothing but a more careful opening.
     pub fn close(mut self) -> io::Result<()> {
         self.finish()
+    }
+
+    /// Gives back to the file system what is free in sled's files, unless it was and nothing has changed since. sled is closed
+    /// and opened again for it, which is not for every second.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::StorageFull`] when less than the reserve is free, without which sled is not to be closed. After every
+    /// other one the store must not be used again.
+    pub fn give_back(&mut self) -> io::Result<()> {
+        if !self.slack {
+            return Ok(());
+        }
+        self.room(Size::default())?;
+        let given = self.folder.accept().and_then(|()| self.reopen());
+        given.inspect_err(|error| self.leave(error))
     }
 
     /// Whether every call is refused, because one has failed.
@@ -219,6 +241,7 @@ impl SledSettled {
         self.position = position;
         self.note_last()?;
         self.changed_bytes += changes.size.bytes;
+        self.slack = true;
         let leaves = self.ask(|database| Ok(database.leaves_read()))?;
         let read_bytes = Slots::of(&self.folder.slabs())?.in_memory(leaves);
         if self.changed_bytes.saturating_add(read_bytes) >= self.options.reopen_bytes {
@@ -227,17 +250,28 @@ impl SledSettled {
         Ok(())
     }
 
-    /// Has sled give back the memory that holds what was written.
+    /// Has sled give back the memory that holds what was written, and the disk what holds nothing. The store is accepted.
     fn reopen(&mut self) -> io::Result<()> {
         self.drop_database()?;
+        self.trim()?;
         metadata::keep_snapshot(&self.folder.metadata()).map_err(io::Error::other)?;
         let facts = self.open_database()?;
         if facts.position != self.position {
             let what = format!("opened again at {} instead of {}", facts.position, self.position);
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
-        self.changed_bytes = 0;
+        (self.changed_bytes, self.slack) = (0, false);
         self.folder.restrict()
+    }
+
+    /// Gives the file system what is free in the files of sled, which is closed.
+    fn trim(&self) -> io::Result<()> {
+        let folder = &self.folder;
+        let given = slack::give_back(&folder.database(), &folder.metadata(), &folder.slabs());
+        given.map_err(|wrong| match wrong {
+            Wrong::Io(error) => error,
+            wrong => io::Error::new(io::ErrorKind::InvalidData, wrong),
+        })
     }
 
     fn drop_database(&self) -> io::Result<()> {
@@ -256,6 +290,7 @@ impl SledSettled {
         self.room(Size::default()).inspect_err(|error| self.leave(error))?;
         self.folder.accept()?;
         self.drop_database()?;
+        self.trim()?;
         self.note_last()?;
         self.folder.note_closed()?;
         Ok(self.keeper.call(self.options.stall_limit, |kept| {
@@ -309,88 +344,5 @@ impl Settled for SledSettled {
 
     fn bytes_on_disk(&self) -> io::Result<u64> {
         self.folder.bytes()
-    }
-}
-
-/// Looks at a store from outside, and says what is wrong.
-struct Refusing<'a> {
-    path: &'a Path,
-    options: &'a SledOptions,
-}
-
-impl Refusing<'_> {
-    fn io(&self, source: io::Error) -> OpenError {
-        let folder = self.path.to_owned();
-        match source.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse(folder),
-            io::ErrorKind::InvalidData => OpenError::Damaged { folder, what: source.to_string() },
-            _ => OpenError::Io { folder, source },
-        }
-    }
-
-    fn fault(&self, fault: Fault) -> OpenError {
-        let folder = self.path.to_owned();
-        match fault {
-            Fault::Failed(error) => self.io(error),
-            Fault::Stalled(limit) => OpenError::Hangs { folder, limit },
-            Fault::Panicked(_) | Fault::Broken(_) => {
-                OpenError::Damaged { folder, what: format!("the database {fault}") }
-            }
-        }
-    }
-
-    fn wrong(&self, wrong: Wrong) -> OpenError {
-        let folder = self.path.to_owned();
-        match wrong {
-            Wrong::Io(error) => self.io(error),
-            Wrong::Damage(what) => OpenError::Damaged { folder, what },
-            Wrong::Old(_) => OpenError::Older { folder, what: wrong.to_string() },
-        }
-    }
-
-    /// What has to be right before sled is opened; and what was settled last.
-    fn before(&self, folder: &Folder) -> Result<Option<Last>, OpenError> {
-        let io = |error| self.io(error);
-        let unclean = folder.is_unclean().map_err(io)?;
-        if !folder.is_made().map_err(io)? {
-            folder.note_use().map_err(io)?;
-            return Ok(None);
-        }
-        let last = folder.last().map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => OpenError::Position(self.path.to_owned()),
-            _ => self.io(error),
-        })?;
-        folder.put_back().map_err(io)?;
-        if let Some(missing) = folder.missing().map_err(io)? {
-            return Err(OpenError::Torn { folder: self.path.to_owned(), missing });
-        }
-        metadata::check(&folder.metadata(), last.map(|last| last.mark)).map_err(|wrong| self.wrong(wrong))?;
-        metadata::keep_snapshot(&folder.metadata()).map_err(|wrong| self.wrong(wrong))?;
-        // sled writes a snapshot when it opens, and a copy may be made of what is there.
-        let needed = folder.metadata_bytes().map_err(io)?.saturating_mul(2);
-        if (self.options.free_bytes)(self.path).map_err(io)? < needed {
-            return Err(io(io::ErrorKind::StorageFull.into()));
-        }
-        if unclean {
-            folder.copy_aside().map_err(io)?;
-        }
-        folder.note_use().map_err(io)?;
-        Ok(last)
-    }
-
-    /// What has to be right once sled is open.
-    fn after(&self, facts: Facts, last: Option<&Last>, made: io::Result<bool>) -> Result<(), OpenError> {
-        let folder = self.path.to_owned();
-        let made = made.map_err(|error| self.io(error))?;
-        match (facts.layout, last) {
-            (Some(found), _) if found != LAYOUT => Err(OpenError::Layout { folder, found }),
-            (None, _) if made => Err(OpenError::Damaged { folder, what: "the database is empty".to_owned() }),
-            (_, Some(last)) if facts.position < last.position => {
-                let what = format!("it is at {}, and {} was settled", facts.position, last.position);
-                Err(OpenError::Older { folder, what })
-            }
-            _ if facts.importing => Err(OpenError::Importing(folder)),
-            _ => Ok(()),
-        }
     }
 }

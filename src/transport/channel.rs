@@ -11,6 +11,9 @@ use std::os::fd::BorrowedFd;
 /// What is read of a socket at once while its bytes are encrypted.
 pub const CIPHER_BYTES: usize = 64 << 10;
 
+/// The longest frame. Its bytes are MQTT's as they come and wait for nothing, so that MQTT's own bounds are enough.
+const FRAME_BYTES_MAX: u32 = u32::MAX;
+
 /// The layers of one connection.
 #[derive(Debug)]
 pub struct Channel {
@@ -84,17 +87,17 @@ pub enum Ending {
 
 impl Channel {
     /// The layers of a connection that was accepted; `None` when there are none.
-    pub fn accepted(tls: Option<Session>, web: bool, payload_bytes_max: u32) -> Option<Box<Self>> {
+    pub fn accepted(tls: Option<Session>, web: bool) -> Option<Box<Self>> {
         if tls.is_none() && !web {
             return None;
         }
-        let web = web.then(|| Web::new(Some(Upgrade::default()), payload_bytes_max));
+        let web = web.then(|| Web::new(Some(Upgrade::default())));
         Some(Box::new(Self { tls, web, ended: false, closing: false, fresh: false }))
     }
 
     /// The layers of a WebSocket whose request was answered by somebody else.
-    pub fn upgraded(tls: Option<Session>, payload_bytes_max: u32) -> Box<Self> {
-        let web = Some(Web::new(None, payload_bytes_max));
+    pub fn upgraded(tls: Option<Session>) -> Box<Self> {
+        let web = Some(Web::new(None));
         Box::new(Self { web, ended: false, closing: false, fresh: tls.is_some(), tls })
     }
 
@@ -274,12 +277,12 @@ fn send(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Result<usize, Errno> 
 }
 
 impl Web {
-    fn new(upgrade: Option<Upgrade>, payload_bytes_max: u32) -> Box<Self> {
+    fn new(upgrade: Option<Upgrade>) -> Box<Self> {
         Box::new(Self {
             upgrade,
             response: Vec::new(),
             response_sent: 0,
-            decoder: Decoder::server(payload_bytes_max),
+            decoder: Decoder::server(FRAME_BYTES_MAX),
             encoder: Encoder::server(),
         })
     }

@@ -21,7 +21,8 @@ impl Gate {
     /// # Errors
     /// What is wrong with those.
     pub fn new(settings: ListenerSettings) -> Result<Self, TlsError> {
-        let tls = settings.tls.as_ref().map(Acceptor::load).transpose()?;
+        let protocols = [settings.framing.protocol()];
+        let tls = settings.tls.as_ref().map(|tls| Acceptor::load(tls, &protocols)).transpose()?;
         Ok(Self { settings, tls, inside: AtomicU32::new(0) })
     }
 

@@ -17,6 +17,16 @@ pub enum Framing {
     Http,
 }
 
+impl Framing {
+    /// What is spoken inside TLS, as ALPN calls it. Browsers offer HTTP for a WebSocket as well.
+    pub fn protocol(self) -> &'static [u8] {
+        match self {
+            Self::Mqtt => b"mqtt",
+            Self::WebSocket | Self::Http => b"http/1.1",
+        }
+    }
+}
+
 /// Everything about a listener but its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListenerSettings {

@@ -9,6 +9,7 @@ mod map;
 mod message;
 mod network;
 mod slab;
+mod throttle;
 mod time;
 mod wheel;
 
@@ -19,5 +20,6 @@ pub use map::{HashSeed, Map, Rng, Set};
 pub use message::{Delivery, Message, QoS};
 pub use network::{BadNetwork, Network, any_contains};
 pub use slab::{Key, Slab};
+pub use throttle::Throttle;
 pub use time::{Now, Span};
 pub use wheel::{TICK, Wheel};

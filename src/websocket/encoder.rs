@@ -91,7 +91,7 @@ impl Encoder {
     pub fn next(&mut self, waiting: usize) -> Option<Next<'_>> {
         if !self.is_open() {
             if !self.control.is_empty() || waiting == 0 || matches!(self.close, Close::Done) {
-                return self.next_control(waiting);
+                return self.next_control();
             }
             self.left = u32::try_from(waiting).unwrap_or(u32::MAX);
             self.head = Written::new(Opcode::Binary, self.left, self.mask());
@@ -170,11 +170,14 @@ impl Encoder {
         self.left > 0 || usize::from(self.head_sent) < self.head.bytes().len()
     }
 
+    /// No frame is open, and there are control frames or no MQTT that may be sent.
     #[cold]
-    fn next_control(&mut self, waiting: usize) -> Option<Next<'_>> {
-        if self.control.is_empty() && waiting == 0 && matches!(self.close, Close::Asked(_)) {
-            let Close::Asked(frame) = std::mem::replace(&mut self.close, Close::Done) else { return None };
-            self.control = frame;
+    fn next_control(&mut self) -> Option<Next<'_>> {
+        if self.control.is_empty()
+            && let Close::Asked(frame) = &mut self.close
+        {
+            self.control = std::mem::take(frame);
+            self.close = Close::Done;
         }
         let head = &self.control[self.control_sent..];
         (!head.is_empty()).then_some(Next { head, payload: 0 })

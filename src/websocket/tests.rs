@@ -190,6 +190,12 @@ fn what_is_wrong_is_found_with_the_first_byte_that_shows_it() {
 }
 
 #[test]
+fn texts_are_refused_with_1003_and_what_is_against_the_rules_with_1002() {
+    assert_eq!(receive([&frame(0x81, b"text")[..]]).code(), Some(1003));
+    assert_eq!(receive([&frame(0x83, b"opcode")[..]]).code(), Some(1002));
+}
+
+#[test]
 fn a_frame_above_the_limit_is_refused_before_it_comes() {
     let header = |len: u64| {
         let mut bytes = vec![0x82, 0xff];

@@ -1,7 +1,10 @@
 // MQTT.js against the broker: mqttjs_client.cjs PORT VERSION SCENARIO... Exits with 0 when all is as it should be.
+// In the environment, TRANSPORT is tls, ws or wss instead of tcp, and CA the file of the authority to trust; CERT and KEY
+// are the client's own, and with UNCHECKED it trusts everybody.
 'use strict'
 const assert = require('node:assert/strict')
 const { once } = require('node:events')
+const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
 
 const [port, version, ...words] = process.argv.slice(2)
@@ -10,6 +13,15 @@ const v5 = version === '5'
 let running
 // A bound for what never comes.
 const PATIENCE = 30_000
+const { TRANSPORT = 'tcp', CA, CERT, KEY, UNCHECKED } = process.env
+const transport = {
+  protocol: { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss' }[TRANSPORT],
+  path: '/mqtt',
+  ca: CA && readFileSync(CA),
+  cert: CERT && readFileSync(CERT),
+  key: KEY && readFileSync(KEY),
+  rejectUnauthorized: !UNCHECKED
+}
 
 function within (promise, what) {
   const late = new Promise((resolve, reject) => setTimeout(() => reject(new Error(`waited in vain for ${what}`)), PATIENCE).unref())
@@ -34,6 +46,7 @@ class Client {
       will,
       keepalive,
       reconnectPeriod,
+      ...transport,
       properties: v5 ? { ...(clean ? {} : { sessionExpiryInterval: 100 }), ...properties } : undefined,
       ...more
     })
@@ -186,6 +199,11 @@ const scenarios = {
       const [packet] = await within(once(client.mqtt, 'packetreceive'), 'the answer to a ping')
       if (packet.cmd === 'pingresp') pongs++
     }
+  },
+
+  // Is not let in, or leaves at once.
+  async turned_away () {
+    await assert.rejects(Client.connect('c'), error => !/waited in vain/.test(error.message))
   },
 
   // Connects with a will and a short keep alive, and is stopped from outside.

@@ -1,6 +1,12 @@
-"""paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO... Exits with 0 when all is as it should be."""
+"""paho-mqtt against the broker: paho_client.py PORT VERSION SCENARIO... Exits with 0 when all is as it should be.
 
+In the environment, TRANSPORT is tls, ws or wss instead of tcp, and CA the file of the authority to trust; CERT and KEY
+are the client's own, and with UNCHECKED it trusts everybody.
+"""
+
+import os
 import queue
+import ssl
 import sys
 
 import paho.mqtt.client as mqtt
@@ -10,6 +16,7 @@ from paho.mqtt.properties import Properties
 
 PORT, VERSION, SCENARIOS = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 PROTOCOL = {"3.1": mqtt.MQTTv31, "3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}[VERSION]
+TRANSPORT, CA = os.environ.get("TRANSPORT", "tcp"), os.environ.get("CA")
 # A bound for what never comes.
 PATIENCE = 30
 # Begins the names of a scenario's clients, so that none meets one of an earlier scenario.
@@ -24,6 +31,23 @@ def properties(kind, **values):
     return made
 
 
+def client(**arguments):
+    """A client of paho's on the transport that the environment names."""
+    made = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        protocol=PROTOCOL,
+        transport="websockets" if TRANSPORT in ("ws", "wss") else "tcp",
+        **arguments,
+    )
+    if TRANSPORT in ("ws", "wss"):
+        made.ws_set_options(path="/mqtt")
+    if TRANSPORT in ("tls", "wss"):
+        checks = ssl.CERT_NONE if "UNCHECKED" in os.environ else ssl.CERT_REQUIRED
+        made.tls_set(CA, os.environ.get("CERT"), os.environ.get("KEY"), cert_reqs=checks)
+        made.tls_insecure_set(checks == ssl.CERT_NONE)
+    return made
+
+
 class Client:
     """A client whose messages and events can be waited for. It expects to be accepted."""
 
@@ -32,9 +56,7 @@ class Client:
         v5 = PROTOCOL == mqtt.MQTTv5
         arguments = {} if v5 else {"clean_session": clean}
         name = f"paho-{VERSION}-{running}-{name}"
-        self.client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=name, protocol=PROTOCOL, manual_ack=manual_ack, **arguments
-        )
+        self.client = client(client_id=name, manual_ack=manual_ack, **arguments)
         self.messages, self.granted, self.connected, self.gone = (queue.Queue() for _ in range(4))
         self.pongs = queue.Queue()
         self.client.on_message = lambda client, data, message: self.messages.put(message)
@@ -184,6 +206,20 @@ def pings():
     client = Client("c", keep_alive=1)
     for _ in range(2):
         client.pongs.get(timeout=PATIENCE)
+
+
+def turned_away():
+    """Is not let in, or leaves at once."""
+    events, made = queue.Queue(), client(client_id="turned-away")
+    made.on_connect = lambda *_: events.put("connected")
+    made.on_disconnect = lambda *_: events.put("disconnected")
+    try:
+        made.connect("127.0.0.1", PORT)
+    except (OSError, mqtt.WebsocketConnectionError):
+        return
+    made.loop_start()
+    assert events.get(timeout=PATIENCE) == "disconnected"
+    made.disconnect()
 
 
 def mortal():

@@ -226,7 +226,7 @@ def limited():
 
 
 def assigned_id():
-    client = paho_client.mqtt.Client(paho_client.CallbackAPIVersion.VERSION2, protocol=paho_client.PROTOCOL)
+    client = paho_client.client()
     answers = queue.Queue()
     client.on_connect = lambda client, data, *answer: answers.put(answer)
     client.connect("127.0.0.1", paho_client.PORT)

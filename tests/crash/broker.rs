@@ -25,7 +25,7 @@ impl Keeps {
     fn settings(self, data: &Path) -> String {
         match self {
             Self::Store(durability) => format!(
-                "[store]\npath = {:?}\ndurability = \"{durability}\"\nreserve_bytes = 0\n\
+                "[store]\npath = {:?}\ndurability = \"{durability}\"\nreserve_bytes = 8_388_608\n\
                  segment_bytes = 1_048_576\ncheckpoint_bytes = 1_048_576\n",
                 data.display().to_string()
             ),

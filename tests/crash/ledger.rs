@@ -5,8 +5,14 @@
 //! has to be paid, whatever happens to the broker.
 
 mod arrivals;
+mod crew;
+mod expiry;
 mod kept;
 
+pub(crate) use crew::JOB;
+
+use crew::Crew;
+use expiry::Expiry;
 use kept::Kept;
 use pantala::types::QoS;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,6 +54,7 @@ struct Message {
     sent: u32,
     sent_at: u64,
     acknowledged_at: Option<u64>,
+    expiry: Option<Expiry>,
     history: Vec<(u32, Event)>,
 }
 
@@ -102,6 +109,8 @@ pub(crate) struct Counts {
     /// QoS 1 messages that came again, which they may.
     pub(crate) duplicates: u64,
     pub(crate) wills: u64,
+    /// Messages that were owed when their time ran out.
+    pub(crate) expired: u64,
     /// Audits of all retained messages.
     pub(crate) audits: u64,
     /// Acknowledged messages, retained messages and sessions that are gone.
@@ -118,6 +127,7 @@ pub(crate) struct Ledger {
     pub(crate) life: u32,
     messages: Vec<Message>,
     accounts: Vec<Account>,
+    crew: Crew,
     kept: BTreeMap<String, Kept>,
     pub(crate) counts: Counts,
     told: Vec<String>,
@@ -190,11 +200,21 @@ impl Ledger {
         self.messages[index].history.push((self.life, event));
     }
 
-    /// A message is sent for the first time, with so many bytes of payload. Its number is what it is told by.
-    pub(crate) fn publish(&mut self, topic: &str, qos: QoS, retain: bool, len: usize) -> usize {
+    /// A message is sent for the first time, with so many bytes of payload, to expire in so many seconds. Its number is what
+    /// it is told by.
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        qos: QoS,
+        retain: bool,
+        len: usize,
+        expires: Option<u32>,
+    ) -> usize {
         let (index, sent_at) = (self.messages.len(), self.tick());
-        let (topic, history) = (topic.to_owned(), Vec::new());
-        self.messages.push(Message { topic, qos, len, sent: 1, sent_at, acknowledged_at: None, history });
+        let (topic, expiry, history) = (topic.to_owned(), expires.map(Expiry::begin), Vec::new());
+        self.crew.owe(index, &topic);
+        let message = Message { topic, qos, len, sent: 1, sent_at, acknowledged_at: None, expiry, history };
+        self.messages.push(message);
         self.note(index, Event::Sent);
         if retain {
             self.kept.entry(self.messages[index].topic.clone()).or_default().sent(index, len == 0);
@@ -234,6 +254,7 @@ impl Ledger {
             sent,
             sent_at,
             acknowledged_at: None,
+            expiry: None,
             history: Vec::new(),
         });
         self.note(index, Event::Announced);
@@ -256,6 +277,7 @@ impl Ledger {
 
     pub(crate) fn sent_again(&mut self, index: usize) {
         self.messages[index].sent += 1;
+        self.messages[index].expiry.iter_mut().for_each(Expiry::sent_again);
         self.note(index, Event::SentAgain);
     }
 
@@ -272,6 +294,7 @@ impl Ledger {
     pub(crate) fn refused(&mut self, index: usize) {
         self.counts.refused += 1;
         self.note(index, Event::Refused);
+        self.crew.forgive(index);
         for account in &mut self.accounts {
             account.owed.remove(&index);
         }
@@ -347,6 +370,7 @@ impl Ledger {
     /// Everybody has got all that there is: what is still owed is lost.
     pub(crate) fn settle(&mut self) {
         (0..self.accounts.len()).for_each(|who| self.lose(who));
+        self.settle_crew();
         for message in self.messages.iter_mut().filter(|message| message.acknowledged_at.is_some()) {
             let last = message.history.pop();
             message.history = last.into_iter().collect();
@@ -358,7 +382,9 @@ impl Ledger {
         let (lost, open): (BTreeMap<_, _>, BTreeMap<_, _>) =
             owed.into_iter().partition(|(index, _)| self.messages[*index].acknowledged_at.is_some());
         self.accounts[who].owed = open;
-        for index in lost.into_keys() {
+        let (lost, expired): (Vec<_>, Vec<_>) = lost.into_keys().partition(|index| self.is_due(*index));
+        self.counts.expired += expired.len() as u64;
+        for index in lost {
             self.counts.losses += 1;
             if self.told.len() < TOLD {
                 let text = format!(

@@ -5,6 +5,7 @@ use pantala::codec::{
     Connect, Disconnect, Packet, PropertiesBuf, Property, Publish, ReasonCode, Version, Will,
 };
 use std::net::SocketAddr;
+use std::time::Instant;
 
 /// Sessions outlive every run.
 const EXPIRY_S: u32 = 100_000;
@@ -30,6 +31,8 @@ pub(crate) struct Link {
     /// For 5.0.
     receive_maximum: u16,
     wire: Option<Wire>,
+    /// When that began.
+    pub(crate) since: Instant,
     /// CONNACK came on this connection.
     pub(crate) is_online: bool,
     /// CONNACK told of a session, and no clean start was asked for since.
@@ -41,7 +44,8 @@ pub(crate) struct Link {
 impl Link {
     pub(crate) fn new(id: String, version: Version, receive_maximum: u16) -> Self {
         let (is_online, is_established, starts_clean) = (false, false, false);
-        Self { id, version, receive_maximum, wire: None, is_online, is_established, starts_clean }
+        let since = Instant::now();
+        Self { id, version, receive_maximum, wire: None, since, is_online, is_established, starts_clean }
     }
 
     /// With CRASH_TRACE, everything that clients say and hear is told.
@@ -74,6 +78,7 @@ impl Link {
                 properties.push(Property::ReceiveMaximum(most));
             }
         }
+        self.since = Instant::now();
         let mut wire = Wire::open(address, self.version);
         wire.say(&Packet::Connect(Connect {
             version: self.version,

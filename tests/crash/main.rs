@@ -7,6 +7,9 @@
 //!
 //! - A message that was acknowledged (PUBACK, PUBREC) reaches everybody whose subscription was acknowledged before it was
 //!   sent: QoS 1 at least once, QoS 2 exactly once, in the order of each publisher and topic.
+//! - The same for a group that shares a subscription, whose members come and go for good: it reaches one of them, QoS 2
+//!   only one.
+//! - What expired while it waited does not come, and what has not does, with the time that it has left.
 //! - The retained message of a topic is the last one acknowledged or a later one; what was cleared stays cleared.
 //! - Sessions are there whose CONNACK came, with their subscriptions; what was unsubscribed and who was forgotten
 //!   stays so. Wills of clients that vanished are published.

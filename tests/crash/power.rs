@@ -52,7 +52,24 @@ impl Shim {
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{error}");
         }
         command.env("LD_PRELOAD", &self.library).env("POWERCUT_DIR", data).env("POWERCUT_LOG", recording);
-        command.env("POWERCUT_SYNC_US", SYNC_US.to_string());
+        command.env("POWERCUT_SYNC_US", SYNC_US.to_string()).env("POWERCUT_FAIL", self.order());
+    }
+
+    /// Has the next sync of a file fail whose path has this in it, in whatever is recorded by then.
+    #[allow(dead_code, reason = "this module is part of two test programs, and one of them asks")]
+    pub(crate) fn fail_sync(&self, of: &str) {
+        let whole = self.order().with_extension("part");
+        fs::write(&whole, of).and_then(|()| fs::rename(whole, self.order())).expect("a small file");
+    }
+
+    /// Whether it has failed.
+    #[allow(dead_code, reason = "this module is part of two test programs, and one of them asks")]
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.order().exists()
+    }
+
+    fn order(&self) -> PathBuf {
+        self.library.with_file_name("fail")
     }
 
     fn play(&self, recording: &Path) {

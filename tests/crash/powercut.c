@@ -6,6 +6,10 @@
  * carried out under one lock, so that the record has their order; fsync and fdatasync are recorded when they begin and
  * again when they have returned, since what is written while they run is not covered.
  *
+ * POWERCUT_FAIL is a file: while it is there, the next fsync or fdatasync of a file below the folder whose path has in it
+ * what is in that file fails with EIO and takes it away. What it should have covered is void from then on, as on Linux,
+ * which forgets what it could not write: that is recorded.
+ *
  * What bypasses libc is not seen, except that every record of a file has its length afterwards: that is enough for
  * fallocate. tests/crash/power.rs compares the record with the folder, so nothing else can be missed for long.
  *
@@ -26,7 +30,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum op { OPEN = 1, WRITE, TRUNCATE, LENGTH, SYNC_BEGIN, SYNC_END, RENAME, REMOVE, MKDIR, SYNC_ALL_BEGIN, SYNC_ALL_END };
+enum op { OPEN = 1, WRITE, TRUNCATE, LENGTH, SYNC_BEGIN, SYNC_END, RENAME, REMOVE, MKDIR, SYNC_ALL_BEGIN, SYNC_ALL_END, SYNC_FAILED };
 
 struct header {
     uint32_t op;
@@ -44,6 +48,7 @@ static char folder[PATH_MAX];
 static size_t folder_len;
 static int out = -1;
 static useconds_t sync_us;
+static const char *fail_next;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 #define REAL(result, name, ...) \
@@ -105,6 +110,7 @@ static void start(void) {
     if (!dir || !log) return;
     const char *us = getenv("POWERCUT_SYNC_US");
     sync_us = us ? (useconds_t)atoi(us) : 0;
+    fail_next = getenv("POWERCUT_FAIL");
     folder_len = strlen(dir);
     if (folder_len == 0 || folder_len >= sizeof folder || dir[0] != '/') fail("POWERCUT_DIR");
     memcpy(folder, dir, folder_len + 1);
@@ -314,6 +320,18 @@ static void sized(int fd, enum op op) {
     record(header, NULL, 0, NULL, 0);
 }
 
+/* Records a hole as what is read from it, of which a power cut may leave any part. */
+static void zeroed(int fd, off64_t at, off64_t len) {
+    uint64_t size = size_of(fd), from = (uint64_t)at, to = from + (uint64_t)len;
+    if (to > size) to = size;
+    if (from >= to) return;
+    void *zeros = calloc(1, to - from);
+    if (!zeros) fail("a hole");
+    struct header header = {.op = WRITE, .handle = handle_of(fd), .offset = from, .size = size, .data = to - from};
+    record(header, NULL, 0, &(struct iovec){zeros, to - from}, 1);
+    free(zeros);
+}
+
 int ftruncate64(int fd, off64_t len) {
     ready();
     if (!handle_of(fd)) return real_ftruncate(fd, len);
@@ -328,14 +346,15 @@ int ftruncate(int fd, off_t len) { return ftruncate64(fd, len); }
 int fallocate64(int fd, int mode, off64_t at, off64_t len) {
     ready();
     if (!handle_of(fd)) return real_fallocate(fd, mode, at, len);
-    /* Reserving is all that is played back; punching holes would have to be recorded as zeros. */
-    if (mode != 0) {
+    int hole = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+    if (mode != 0 && !hole) {
         errno = EOPNOTSUPP;
         return -1;
     }
     pthread_mutex_lock(&lock);
     int result = real_fallocate(fd, mode, at, len);
-    if (result == 0) sized(fd, LENGTH);
+    if (result == 0 && hole) zeroed(fd, at, len);
+    if (result == 0 && !hole) sized(fd, LENGTH);
     pthread_mutex_unlock(&lock);
     return result;
 }
@@ -352,6 +371,20 @@ int posix_fallocate64(int fd, off64_t at, off64_t len) {
 }
 int posix_fallocate(int fd, off_t at, off_t len) { return posix_fallocate64(fd, at, len); }
 
+/* Whether the next sync of this file is to fail; it is only once. Under the lock. */
+static int is_to_fail(int fd) {
+    int order = fail_next ? real_openat(AT_FDCWD, fail_next, O_RDONLY | O_CLOEXEC) : -1;
+    if (order < 0) return 0;
+    char part[256], link[64], path[PATH_MAX];
+    ssize_t len = read(order, part, sizeof part - 1);
+    real_close(order);
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t path_len = readlink(link, path, sizeof path - 1);
+    if (len <= 0 || path_len < 0) return 0;
+    part[len] = path[path_len] = 0;
+    return strstr(path, part) && real_unlinkat(AT_FDCWD, fail_next, 0) == 0;
+}
+
 static int synced(int fd, int (*sync)(int)) {
     uint64_t handle = handle_of(fd);
     if (!handle) return sync(fd);
@@ -361,7 +394,16 @@ static int synced(int fd, int (*sync)(int)) {
     uint64_t size = S_ISDIR(stat.st_mode) ? UINT64_MAX : (uint64_t)stat.st_size;
     struct header header = {.op = SYNC_BEGIN, .handle = handle, .offset = next_sync++, .size = size};
     record(header, NULL, 0, NULL, 0);
+    int fails = !S_ISDIR(stat.st_mode) && is_to_fail(fd);
+    if (fails) {
+        header.op = SYNC_FAILED;
+        record(header, NULL, 0, NULL, 0);
+    }
     pthread_mutex_unlock(&lock);
+    if (fails) {
+        errno = EIO;
+        return -1;
+    }
     if (sync_us) usleep(sync_us);
     int result = sync(fd);
     if (result == 0) {

@@ -48,6 +48,36 @@ fn a_store_that_was_just_made_survives_a_power_cut() {
 }
 
 #[test]
+fn what_was_acknowledged_is_there_although_syncs_of_the_journal_failed() {
+    for seed in 1..=2 {
+        let mut world = World::new(seed, "fsync");
+        world.life();
+        world.outlives_failed_syncs(4);
+        world.life();
+        world.outlives_failed_syncs(4);
+        world.end();
+        assert!(world.ledger.violations.is_empty(), "seed {seed}:\n{}", world.ledger.violations.join("\n"));
+    }
+}
+
+#[test]
+fn a_failed_sync_of_the_settled_state_ends_the_broker_and_what_was_acknowledged_is_there() {
+    for (seed, of) in [(1, "/slabs/"), (2, "/metadata/log_"), (3, "/settled/position")] {
+        let mut world = World::new(seed, "fsync");
+        world.life();
+        let (status, log) = world.dies_of_a_failed_sync(of);
+        // EX_IOERR
+        assert_eq!(status.code(), Some(74), "{of}: {log}");
+        assert!(
+            log.contains("the store has failed and the broker ends; what was acknowledged is kept"),
+            "{log}"
+        );
+        world.end();
+        assert!(world.ledger.violations.is_empty(), "{of}:\n{}", world.ledger.violations.join("\n"));
+    }
+}
+
+#[test]
 fn acknowledgements_without_a_sync_are_found_out() {
     // durability = "os" promises nothing for power cuts.
     let found = (1..=20).any(|seed| {

@@ -1,9 +1,9 @@
 //! A client that publishes, and sends again what was not acknowledged.
 
-use crate::ledger::{Ledger, payload};
+use crate::ledger::{JOB, Ledger, payload};
 use crate::link::{Link, Session};
 use crate::wire::Heard;
-use pantala::codec::{Ack, Packet, Properties, Publish, ReasonCode, Version};
+use pantala::codec::{Ack, Packet, PropertiesBuf, Property, Publish, ReasonCode, Version};
 use pantala::types::{PacketId, QoS, Rng};
 use std::collections::VecDeque;
 
@@ -19,8 +19,17 @@ struct Flight {
     qos: QoS,
     retain: bool,
     len: usize,
+    expires: Option<u32>,
     /// PUBREC came.
     is_received: bool,
+}
+
+/// What is published.
+#[derive(Clone, Copy)]
+struct What {
+    retain: bool,
+    len: usize,
+    expires: Option<u32>,
 }
 
 /// A publisher, and what it remembers between connections.
@@ -54,26 +63,34 @@ impl Publisher {
         let topic = rng.below(TOPICS);
         let len = 24 + if rng.chance(1, 8) { rng.below(12_000) } else { rng.below(100) };
         let len = usize::try_from(len).expect("a short payload");
+        // The last ones are there for as long as a run takes.
+        let expires =
+            (self.link.version.is_v5() && rng.chance(1, 4)).then(|| *rng.pick(&[1, 1, 2, 3, 100_000]));
+        let what = What { retain: false, len, expires };
         if rng.chance(1, 4) {
             // One QoS for each of these topics, so that they have one order.
             let qos = if topic.is_multiple_of(2) { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
             let len = if rng.chance(1, 4) { 0 } else { len };
-            self.publish(&format!("kept/{}/{topic}", self.number), qos, true, len, ledger);
+            let what = What { retain: true, len, expires: None };
+            self.publish(&format!("kept/{}/{topic}", self.number), qos, what, ledger);
         } else {
             let qos = *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce]);
-            self.publish(&format!("live/{}/{topic}", self.number), qos, false, len, ledger);
+            let kind = if rng.chance(1, 2) { JOB } else { "live/" };
+            self.publish(&format!("{kind}{}/{topic}", self.number), qos, what, ledger);
         }
     }
 
     /// The last message of a round: when it is there, everything before it is. Returns its number.
     pub(crate) fn publish_end(&mut self, ledger: &mut Ledger) -> usize {
-        self.publish(&format!("end/{}", self.number), QoS::AtLeastOnce, false, 24, ledger)
+        let what = What { retain: false, len: 24, expires: None };
+        self.publish(&format!("end/{}", self.number), QoS::AtLeastOnce, what, ledger)
     }
 
-    fn publish(&mut self, topic: &str, qos: QoS, retain: bool, len: usize, ledger: &mut Ledger) -> usize {
-        let index = ledger.publish(topic, qos, retain, len);
-        let id = self.free_id();
-        let flight = Flight { id, index, topic: topic.to_owned(), qos, retain, len, is_received: false };
+    fn publish(&mut self, topic: &str, qos: QoS, what: What, ledger: &mut Ledger) -> usize {
+        let What { retain, len, expires } = what;
+        let index = ledger.publish(topic, qos, retain, len, expires);
+        let (id, topic) = (self.free_id(), topic.to_owned());
+        let flight = Flight { id, index, topic, qos, retain, len, expires, is_received: false };
         send(&mut self.link, &flight, false);
         self.flights.push_back(flight);
         index
@@ -147,13 +164,17 @@ impl Publisher {
 }
 
 fn send(link: &mut Link, flight: &Flight, dup: bool) {
+    let mut properties = PropertiesBuf::default();
+    if let Some(seconds) = flight.expires {
+        properties.push(Property::MessageExpiryInterval(seconds));
+    }
     link.say(&Packet::Publish(Publish {
         dup,
         qos: flight.qos,
         retain: flight.retain,
         topic: &flight.topic,
         packet_id: Some(flight.id),
-        properties: Properties::EMPTY,
+        properties: properties.as_properties(),
         payload: &payload(flight.index, flight.len),
     }));
 }

@@ -11,7 +11,7 @@ use crate::link::Link;
 use crate::mourned::Mourned;
 use crate::power::Shim;
 use crate::publisher::Publisher;
-use crate::subscriber::Subscriber;
+use crate::subscriber::{Role, Subscriber};
 use pantala::codec::Version;
 use pantala::types::Rng;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -93,8 +93,14 @@ impl Run {
             Publisher::new(number, versions[number % 2], window)
         });
         let publishers = publishers.collect();
+        let readers = (0..4).map(|number| ((Role::Reader, number), versions[number % 2]));
+        let members =
+            [(Role::Steady, Version::V311), (Role::Member, Version::V5), (Role::Member, Version::V5)];
+        let members = members.into_iter().enumerate();
+        let members = members.map(|(number, (role, version))| ((role, number), version));
+        let subscribers = readers.chain(members);
         let subscribers =
-            (0..4).map(|number| Subscriber::new(number, versions[number % 2], &mut setup, &mut ledger));
+            subscribers.map(|(who, version)| Subscriber::new(who, version, &mut setup, &mut ledger));
         let subscribers = subscribers.collect();
         Self {
             plan,
@@ -194,10 +200,13 @@ impl Run {
         let subscriber = &mut self.subscribers[number];
         if !subscriber.link.is_connected() {
             // They sleep for a while, and wake up with much to take.
-            let wakes = self.workload.chance(1, 30);
+            // All of a group are away now and then, and have much when they end.
+            let seldom = if subscriber.role == Role::Reader { 30 } else { 100 };
+            let wakes = self.workload.chance(1, seldom);
             if wakes {
                 // Before 5.0 such a session would end with its connection.
-                if subscriber.link.version.is_v5() && self.workload.chance(1, 40) {
+                let seldom = if subscriber.role == Role::Member { 2 } else { 40 };
+                if subscriber.link.version.is_v5() && self.workload.chance(1, seldom) {
                     subscriber.forget(&mut self.ledger);
                 }
                 subscriber.connect(address);

@@ -18,6 +18,41 @@ const ALWAYS: [&str; 2] = ["end/+", "will/+"];
 const SOMETIMES: [&str; 9] =
     ["live/0/+", "live/1/#", "live/+/1", "live/#", "kept/#", "live/2/0", "kept/+/1", "+/1/2", "+/2/+"];
 
+/// The group's. Its members are members of nothing else.
+const SHARED: [&str; 1] = ["$share/crew/job/#"];
+/// What a member was sent and has not completed at most, in the run that its session ends in and in the one before: the
+/// broker has no more on their way at a time.
+const SENT_MAX: usize = 24;
+
+/// What a subscriber is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It gets all that it has subscribed to.
+    Reader,
+    /// It shares with others.
+    Member,
+    /// The same, and it never leaves them.
+    Steady,
+}
+
+impl Role {
+    fn always(self) -> &'static [&'static str] {
+        match self {
+            Self::Reader => &ALWAYS,
+            Self::Member => &[],
+            Self::Steady => &SHARED,
+        }
+    }
+
+    fn sometimes(self) -> &'static [&'static str] {
+        match self {
+            Self::Reader => &SOMETIMES,
+            Self::Member => &SHARED,
+            Self::Steady => &[],
+        }
+    }
+}
+
 /// Where a subscription stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
@@ -48,6 +83,7 @@ enum Answer {
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) link: Link,
+    pub(crate) role: Role,
     account: usize,
     /// The QoS of each of its filters.
     qos: BTreeMap<&'static str, QoS>,
@@ -65,8 +101,13 @@ pub(crate) struct Subscriber {
 }
 
 impl Subscriber {
-    pub(crate) fn new(number: usize, version: Version, rng: &mut Rng, ledger: &mut Ledger) -> Self {
-        let id = format!("subscriber-{number}");
+    pub(crate) fn new(
+        (role, number): (Role, usize),
+        version: Version,
+        rng: &mut Rng,
+        ledger: &mut Ledger,
+    ) -> Self {
+        let id = format!("{}-{number}", if role == Role::Reader { "subscriber" } else { "member" });
         let account = ledger.open_account(&id);
         let receive_maximum = u16::try_from(1 + rng.below(8)).expect("a small number");
         let mut qos = BTreeMap::new();
@@ -74,8 +115,10 @@ impl Subscriber {
             qos.insert(filter, *rng.pick(&[QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce]));
         }
         qos.extend(ALWAYS.map(|filter| (filter, QoS::AtLeastOnce)));
+        qos.extend(SHARED.map(|filter| (filter, QoS::ExactlyOnce)));
         Self {
             link: Link::new(id, version, receive_maximum),
+            role,
             account,
             qos,
             subscriptions: BTreeMap::new(),
@@ -105,6 +148,9 @@ impl Subscriber {
     pub(crate) fn forget(&mut self, ledger: &mut Ledger) {
         self.link.forget();
         ledger.starts_clean(self.account);
+        if self.role == Role::Member {
+            ledger.crew_may_lose(SENT_MAX);
+        }
     }
 
     /// Whether it is connected and all its requests have been answered.
@@ -128,14 +174,20 @@ impl Subscriber {
 
     /// Subscribes to something, again perhaps.
     pub(crate) fn subscribe_any(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
-        let filter = *rng.pick(&SOMETIMES);
+        if self.role == Role::Steady {
+            return;
+        }
+        let filter = *rng.pick(self.role.sometimes());
         if self.subscriptions.get(filter).is_none_or(|subscription| subscription.wish != Wish::Leaving) {
             self.subscribe(filter, ledger);
         }
     }
 
     pub(crate) fn unsubscribe_any(&mut self, rng: &mut Rng, ledger: &mut Ledger) {
-        let filter = *rng.pick(&SOMETIMES);
+        if self.role == Role::Steady {
+            return;
+        }
+        let filter = *rng.pick(self.role.sometimes());
         if let Some(subscription) = self.subscriptions.get_mut(filter)
             && subscription.wish == Wish::Held
         {
@@ -227,9 +279,9 @@ impl Subscriber {
         let unanswered =
             self.subscriptions.iter().filter(|(_, subscription)| subscription.wish != Wish::Held);
         let mut again: Vec<&'static str> = unanswered.map(|(filter, _)| *filter).collect();
-        again.retain(|filter| !ALWAYS.contains(filter));
+        again.retain(|filter| !self.role.always().contains(filter));
         again.into_iter().for_each(|filter| self.ask(filter));
-        for filter in ALWAYS {
+        for &filter in self.role.always() {
             if self.subscriptions.get(filter).is_none_or(|subscription| subscription.wish != Wish::Held) {
                 self.subscribe(filter, ledger);
             }
@@ -248,6 +300,9 @@ impl Subscriber {
         {
             subscription.wish = Wish::Held;
             ledger.subscribed(self.account, subscription.stint);
+            if self.role == Role::Steady {
+                ledger.crew_opens();
+            }
         }
     }
 
@@ -275,15 +330,23 @@ impl Subscriber {
         }
         if arrival.qos == QoS::AtLeastOnce {
             self.answers.push_back(Answer::PubAck(id));
-            return ledger.arrived(self.account, arrival);
+            return self.took(arrival, ledger);
         }
         self.answers.push_back(Answer::PubRec(id));
         match self.held.get(&id.get()) {
             Some(held) => ledger.repeated(self.account, arrival, held),
             None => {
                 self.held.insert(id.get(), arrival.payload.clone());
-                ledger.arrived(self.account, arrival);
+                self.took(arrival, ledger);
             }
+        }
+    }
+
+    fn took(&self, arrival: &Arrival, ledger: &mut Ledger) {
+        if self.role == Role::Reader {
+            ledger.arrived(self.account, arrival, self.link.since);
+        } else {
+            ledger.crew_arrived(self.account, arrival, self.link.since);
         }
     }
 }

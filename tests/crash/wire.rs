@@ -15,11 +15,15 @@ pub(crate) struct Arrival {
     pub(crate) topic: String,
     pub(crate) id: Option<PacketId>,
     pub(crate) payload: Vec<u8>,
+    /// In so many seconds.
+    pub(crate) expires: Option<u32>,
+    /// Only then can it say so.
+    pub(crate) is_v5: bool,
 }
 
 impl std::fmt::Debug for Arrival {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { dup, qos, retain, topic, id, payload } = self;
+        let Self { dup, qos, retain, topic, id, payload, .. } = self;
         let start = String::from_utf8_lossy(&payload[..payload.len().min(10)]);
         write!(
             f,
@@ -50,7 +54,7 @@ pub(crate) enum Heard {
 }
 
 impl Heard {
-    fn of(packet: &Packet<'_>) -> Self {
+    fn of(packet: &Packet<'_>, version: Version) -> Self {
         match packet {
             Packet::ConnAck(connack) => {
                 Self::ConnAck { present: connack.session_present, code: connack.code }
@@ -62,6 +66,8 @@ impl Heard {
                 topic: publish.topic.to_owned(),
                 id: publish.packet_id,
                 payload: publish.payload.to_vec(),
+                expires: publish.properties.message_expiry_interval(),
+                is_v5: version.is_v5(),
             }),
             Packet::PubAck(ack) => Self::PubAck(ack.packet_id, ack.reason),
             Packet::PubRec(ack) => Self::PubRec(ack.packet_id, ack.reason),
@@ -128,7 +134,7 @@ impl Wire {
             split(&self.inbox, u32::MAX).unwrap_or_else(|error| panic!("{error}: {:02x?}", self.inbox));
         let Split::Whole { frame, len } = whole else { return None };
         let heard = match decode(frame, self.version) {
-            Ok(packet) => Heard::of(&packet),
+            Ok(packet) => Heard::of(&packet, self.version),
             Err(error) => Heard::Other(format!("{error} in {:02x?}", &self.inbox[..len])),
         };
         self.inbox.advance(len);

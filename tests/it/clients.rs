@@ -6,10 +6,10 @@ use crate::{rumqttc, rumqttc_v5};
 use std::process::Command;
 use std::thread;
 
-const SCENARIOS: [&str; 9] =
+pub(crate) const SCENARIOS: [&str; 9] =
     ["qos", "retained", "will", "persistent", "wildcards", "system", "large", "take_over", "pings"];
 /// What 5.0 added, as clients see it.
-const V5_SCENARIOS: [&str; 11] = [
+pub(crate) const V5_SCENARIOS: [&str; 11] = [
     "message_properties",
     "request_and_response",
     "subscription_options",
@@ -22,7 +22,7 @@ const V5_SCENARIOS: [&str; 11] = [
     "session_expiry",
     "wills",
 ];
-const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5"];
+pub(crate) const VERSIONS: [&str; 3] = ["3.1", "3.1.1", "5"];
 
 fn paho() -> Command {
     python("paho_client.py")
@@ -36,8 +36,13 @@ fn all_scenarios(client: Command, version: &str) {
     run(client, &Broker::with("[sys]\ninterval_s = 1"), version, &SCENARIOS);
 }
 
-fn run(mut client: Command, broker: &Broker, version: &str, scenarios: &[&str]) {
-    client.args([&broker.port().to_string(), version]).args(scenarios);
+fn run(client: Command, broker: &Broker, version: &str, scenarios: &[&str]) {
+    run_at(broker.port(), client, version, scenarios);
+}
+
+/// The same, on whichever port.
+pub(crate) fn run_at(port: u16, mut client: Command, version: &str, scenarios: &[&str]) {
+    client.args([&port.to_string(), version]).args(scenarios);
     let output = client.output().expect("the client starts");
     assert!(output.status.success(), "{version}: {}", String::from_utf8_lossy(&output.stderr));
 }

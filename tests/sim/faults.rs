@@ -210,7 +210,7 @@ impl Item {
     fn duplicate(&self) -> Option<Self> {
         match self {
             Self::Engine(message) => Some(Self::Engine(message.clone())),
-            Self::Connection { .. } => None,
+            _ => None,
         }
     }
 }

@@ -4,7 +4,9 @@ use super::dice::index;
 use super::misheard::unexplained;
 use bytes::Bytes;
 use pantala::codec::{Connect, DecodeError, Frame, Version};
-use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Note, PeerMessage, Setup};
+use pantala::engine::{
+    Batch, CloseReason, Effects, Engine, Fetch, Fetched, Note, PeerMessage, Restored, Setup, StoreState,
+};
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, HashSeed, Limits, Message, Now, Rng, ShardId, Slab};
 use std::collections::VecDeque;
@@ -39,6 +41,11 @@ pub(crate) enum Cause<'a> {
     },
     /// The broker publishes a message of its own.
     Own(Message),
+    Restored(Restored),
+    Durable(u64),
+    Fetched(Fetched),
+    StoreIs(StoreState),
+    StoreStuck,
     Tick,
     TurnEnd,
     ShutDown,
@@ -91,6 +98,20 @@ pub(crate) enum Item {
         socket: usize,
         input: Vec<u8>,
     },
+    /// For the store, whose link is the last.
+    Persist(Batch),
+    Fetch(Fetch),
+    /// From the store.
+    Durable(u64),
+    Fetched(Fetched),
+    Restored(Vec<Restored>),
+    RestoredAll,
+    StoreIs(StoreState),
+    StoreStuck,
+    /// The sender has back what the store had, and all know of it.
+    Settled,
+    /// The broker stops, and the sender has said all that clients asked of it.
+    LastWord,
 }
 
 /// What a connection is in.
@@ -110,6 +131,10 @@ pub(crate) struct Conn {
     pub(crate) output: VecDeque<u8>,
     /// The engine was refused a message: it is told when there is room.
     pub(crate) refused: bool,
+    /// Nothing is written to it.
+    pub(crate) corked: bool,
+    /// Nothing is read of it.
+    pub(crate) held: bool,
 }
 
 /// Where an engine's effects go.
@@ -117,7 +142,7 @@ pub(crate) struct Conn {
 pub(crate) struct Sink {
     pub(crate) conns: Slab<ConnKey, Conn>,
     pub(crate) events: Vec<Event>,
-    /// By core: what the next batch brings it.
+    /// By core, and behind them for the store: what the next batch brings it.
     pub(crate) links: Vec<Vec<Item>>,
     output_bytes_max: usize,
     /// A seeded bug: this one in so many messages is taken and forgotten.
@@ -138,7 +163,8 @@ impl Shard {
         let sink = Sink {
             conns: Slab::new(),
             events: Vec::new(),
-            links: (0..setup.shards).map(|_| Vec::new()).collect(),
+            // The last one is the store's.
+            links: (0..=setup.shards).map(|_| Vec::new()).collect(),
             output_bytes_max: setup.limits.output_bytes_max,
             forgets: None,
             unexplained: false,
@@ -161,6 +187,11 @@ impl Shard {
             Cause::Lost { conn } => engine.lost(now, *conn, sink),
             Cause::Writable { conn } => engine.writable(now, *conn, sink),
             Cause::Peer { from, message } => engine.peer(now, *from, message.clone(), sink),
+            Cause::Restored(restored) => engine.restore(now, restored.clone(), sink),
+            Cause::Durable(until) => engine.durable(now, *until, sink),
+            Cause::Fetched(fetched) => engine.fetched(now, fetched.clone(), sink),
+            Cause::StoreIs(state) => engine.store_is(*state),
+            Cause::StoreStuck => engine.store_is_stuck(now, sink),
             Cause::Own(message) => engine.publish(now, message.clone(), sink),
             Cause::Tick => engine.tick(now, sink),
             Cause::TurnEnd => engine.turn_end(now, sink),
@@ -178,6 +209,8 @@ impl Sink {
             input,
             output: VecDeque::new(),
             refused: false,
+            corked: false,
+            held: false,
         })
     }
 
@@ -199,6 +232,10 @@ impl Sink {
         keys
     }
 
+    fn ask_store(&mut self, item: Item) {
+        self.links.last_mut().expect("the store's").push(item);
+    }
+
     fn append(&mut self, key: ConnKey, bytes: &[u8]) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.output.extend(bytes);
@@ -207,13 +244,25 @@ impl Sink {
 }
 
 impl Effects for Sink {
-    fn persist(&mut self, _: Batch) {}
+    fn persist(&mut self, batch: Batch) {
+        self.ask_store(Item::Persist(batch));
+    }
 
-    fn fetch(&mut self, _: Fetch) {}
+    fn fetch(&mut self, fetch: Fetch) {
+        self.ask_store(Item::Fetch(fetch));
+    }
 
-    fn cork(&mut self, _: ConnKey, _: bool) {}
+    fn cork(&mut self, key: ConnKey, corked: bool) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.corked = corked;
+        }
+    }
 
-    fn hold(&mut self, _: ConnKey, _: bool) {}
+    fn hold(&mut self, key: ConnKey, held: bool) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.held = held;
+        }
+    }
 
     fn send(&mut self, key: ConnKey, bytes: &[u8]) {
         self.append(key, bytes);

@@ -266,6 +266,7 @@ impl World {
                 self.places[socket] = Some((at, key));
                 self.packets(at, key)
             }
+            other => Err(format!("there is no store, and {other:?}")),
         }
     }
 

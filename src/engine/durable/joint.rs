@@ -1,5 +1,5 @@
 //! Messages for sessions of several cores: one request of the core where they were published, once all have told their
-//! part; and the end of sessions whose messages move to others.
+//! part.
 
 use super::{Asking, Durable, Waiter};
 use crate::engine::persist::{PersistOp, Place, Recipient};
@@ -20,31 +20,6 @@ pub(super) struct Joint {
 }
 
 impl Durable {
-    /// Ends a session once its messages have moved to others, as far as they are to.
-    pub(in crate::engine) fn end(&mut self, session: SessionId, moves: &[Asking]) {
-        let waiting = moves.iter().filter(|&&moved| {
-            matches!(moved, Asking::Jointly(_)) && self.wait_for(moved, Waiter::End(session))
-        });
-        match waiting.count() {
-            0 => {
-                self.ask(PersistOp::End(session));
-            }
-            moves => {
-                self.ending.insert(session, moves);
-            }
-        }
-    }
-
-    /// One of the messages of a session that ends has moved.
-    pub(in crate::engine) fn moved(&mut self, session: SessionId) {
-        let Some(moves) = self.ending.get_mut(&session) else { return };
-        *moves -= 1;
-        if *moves == 0 {
-            self.ending.remove(&session);
-            self.ask(PersistOp::End(session));
-        }
-    }
-
     /// A message begins to be delivered that other cores have a part in.
     pub(in crate::engine) fn join(&mut self, message: &Arc<Message>) -> Asking {
         self.last_joint += 1;

@@ -91,23 +91,57 @@ fn qos_2_that_comes_again_waits_for_the_core_that_retains_it() {
 }
 
 #[test]
-fn qos_2_of_an_earlier_run_is_retained_again_and_delivered_to_nobody_again() {
+fn nobody_is_told_of_a_session_before_it_is_on_disk_though_he_comes_twice() {
+    let mut bench = with_publisher();
+    bench.send(2, &connect("sub", false));
+    assert_eq!(bench.fx.corked, [2]);
+    bench.lost(2);
+    assert_eq!(bench.send(3, &connect("sub", false)), RESUMED);
+    assert_eq!(bench.fx.corked, [2, 3]);
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert!(bench.fx.corked.is_empty());
+    bench.lost(3);
+    bench.send(4, &connect("sub", false));
+    assert!(bench.fx.corked.is_empty(), "it is there for good");
+}
+
+/// A broker that gives a session back.
+fn with_restored(client_id: &str, next_seq: u64, inbound: Vec<PacketId>, backlog: Backlog) -> Bench {
     let setup =
         Setup { store: StoreState::Ready, ..Setup::new(ShardId(0), 1, Limits::default(), HashSeed(3)) };
     let mut bench = Bench { engine: Engine::new(setup), fx: Recorder::default(), now: Now(0) };
+    let session = RestoredSession { inbound, backlog, ..restored(1, client_id, next_seq) };
+    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
+    bench
+}
+
+fn restored(id: u64, client_id: &str, next_seq: u64) -> RestoredSession {
     let stored = StoredSession {
-        id: SessionId(1),
-        client_id: "pub".into(),
+        id: SessionId(id),
+        client_id: client_id.into(),
         expiry: Some(Span::from_secs(100)),
-        away: Some(Now(0)),
+        away: None,
         will: None,
-        next_seq: 0,
+        next_seq,
         unsent_from: None,
     };
-    let inbound = vec![PacketId::new(9).unwrap()];
-    let (subscriptions, received, backlog) = (Vec::new(), Vec::new(), Backlog::default());
-    let session = RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog };
-    bench.engine.restore(bench.now, Restored::Session(Box::new(session)), &mut bench.fx);
+    let (subscriptions, inbound, received) = Default::default();
+    RestoredSession { stored, alive: Now(0), subscriptions, inbound, received, backlog: Backlog::default() }
+}
+
+#[test]
+fn a_session_that_lost_its_connection_with_the_broker_is_away_since_then_however_often_that_starts() {
+    let mut bench = with_restored("sub", 7, Vec::new(), Backlog::default());
+    bench.now = Now(5_000);
+    bench.engine.turn_end(bench.now, &mut bench.fx);
+    let [Batch { ops, .. }] = &bench.fx.batches[..] else { panic!("{:?}", bench.fx.batches) };
+    let [PersistOp::Session(stored)] = &ops[..] else { panic!("{ops:?}") };
+    assert_eq!((stored.away, stored.unsent_from), (Some(Now(0)), None), "what was sent is not known");
+}
+
+#[test]
+fn qos_2_of_an_earlier_run_is_retained_again_and_delivered_to_nobody_again() {
+    let mut bench = with_restored("pub", 0, vec![PacketId::new(9).unwrap()], Backlog::default());
     bench.send(0, &connect("sub", true));
     bench.send(0, &subscribe("a", 0));
     bench.send(1, &connect("pub", false));

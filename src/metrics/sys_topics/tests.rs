@@ -2,7 +2,7 @@
 
 use super::super::Traffic;
 use super::*;
-use crate::engine::{Counters, Dropped, Report};
+use crate::engine::{Counters, Dropped, Report, StoreState};
 
 /// A shard whose every number is its own, so that a topic that shows a wrong one is seen.
 fn shard(base: u64) -> ShardReport {
@@ -41,6 +41,7 @@ fn shard(base: u64) -> ShardReport {
         retained_bytes: base + 44,
         queued_messages: base + 45,
         queued_bytes: base + 46,
+        store: StoreState::Ready,
     };
     let traffic = Traffic {
         bytes_received: base + 51,
@@ -82,6 +83,23 @@ fn only_what_changed_is_published_again() {
          $SYS/broker/cores/0/clients/connected 1\n"
     );
     assert_eq!(topics.update(Span::from_secs(20), &[report]).count(), 0);
+}
+
+#[test]
+fn a_store_that_takes_nothing_is_shown_as_soon_as_one_shard_knows() {
+    let shown = |states: [StoreState; 2]| {
+        let shards = states.map(|store| ShardReport {
+            engine: Report { store, ..Report::default() },
+            ..ShardReport::default()
+        });
+        let mut topics = SysTopics::default();
+        let found =
+            topics.update(Span::from_secs(1), &shards).find(|(topic, _)| topic.ends_with("store/state"));
+        found.map(|(_, state)| state.to_owned())
+    };
+    assert_eq!(shown([StoreState::Off; 2]).as_deref(), Some("off"));
+    assert_eq!(shown([StoreState::Ready; 2]).as_deref(), Some("ready"));
+    assert_eq!(shown([StoreState::Ready, StoreState::Refusing]).as_deref(), Some("refusing"));
 }
 
 #[test]

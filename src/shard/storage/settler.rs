@@ -1,8 +1,8 @@
 //! The thread that settles what the journal has, and reads it back.
 
-use crate::engine::Fetched;
-use crate::store::{Checkpoint, PageRead, Reading, Settled, SledSettled, answer, export_to};
-use crate::types::ShardId;
+use crate::engine::{Expired, Fetched};
+use crate::store::{Checkpoint, PageRead, Reading, Settled, SledSettled, Sweep, answer, export_to};
+use crate::types::{Now, ShardId};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::io::{Errno, write};
 use std::os::fd::OwnedFd;
@@ -18,6 +18,10 @@ pub(super) enum Job {
     Settle(Checkpoint),
     /// Everything that is settled goes to this file.
     Export(PathBuf),
+    /// Looks at some of what is settled for what has expired by now.
+    Sweep(Now),
+    /// What the settled state does not need of the disk is to be free.
+    GiveBack,
     Read(ShardId, PageRead),
 }
 
@@ -25,6 +29,10 @@ pub(super) enum Job {
 pub(super) enum Done {
     /// What the settled state takes on disk; nothing when there was no room.
     Settled(Option<u64>),
+    /// Has expired, as far as the settled state knows.
+    Expired(Vec<Expired>),
+    /// What it takes now.
+    GivenBack(u64),
     Read(ShardId, Fetched),
 }
 
@@ -36,13 +44,15 @@ pub(super) struct Settler {
     pub(super) done: Sender<Done>,
     pub(super) bell: Arc<OwnedFd>,
     pub(super) reading: Reading,
+    pub(super) sweep: Sweep,
 }
 
 impl Settler {
     pub(super) fn run(mut self) {
         while let Ok(job) = self.jobs.recv() {
             let done = match job {
-                Job::Settle(checkpoint) => match checkpoint.run(&mut self.settled) {
+                Job::Settle(checkpoint) => match checkpoint.run_and_sweep(&mut self.settled, &mut self.sweep)
+                {
                     Ok(()) => Done::Settled(Some(self.settled.bytes_on_disk().unwrap_or(0))),
                     Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Done::Settled(None),
                     Err(error) => leave(&error),
@@ -50,6 +60,17 @@ impl Settler {
                 Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
                     Ok(fetched) => Done::Read(to, fetched),
                     Err(error) => unreadable(&self.path, &error),
+                },
+                Job::Sweep(now) => match self.sweep.step(&self.settled, now) {
+                    Ok(expired) if expired.is_empty() => continue,
+                    Ok(expired) => Done::Expired(expired),
+                    Err(error) => unreadable(&self.path, &error),
+                },
+                Job::GiveBack => match self.settled.give_back() {
+                    Ok(()) => Done::GivenBack(self.settled.bytes_on_disk().unwrap_or(0)),
+                    // With less than its reserve it is left alone.
+                    Err(error) if error.kind() == std::io::ErrorKind::StorageFull => continue,
+                    Err(error) => leave(&error),
                 },
                 Job::Export(file) => {
                     let exported = export_to(&self.settled, &file);

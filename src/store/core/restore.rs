@@ -9,7 +9,7 @@ use crate::store::layout::{
 };
 use crate::store::record::BadRecord;
 use crate::store::settle::{damaged, merge, number};
-use crate::store::settled::{Change, Entry, Settled, Tree, after};
+use crate::store::settled::{Change, Entry, Settled, Tree, after, each};
 use crate::types::SessionId;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,20 +19,22 @@ use std::io;
 const CHUNK: usize = 256;
 
 impl<D: Disk> Store<D> {
-    /// Hands over all that was kept, sessions first. To be called once, after opening.
+    /// Hands over all that was kept, sessions first. Meant to follow opening; later it reads the sessions again.
     ///
     /// # Errors
     /// When the settled state cannot be read.
-    pub fn restore(&self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+    pub fn restore(&mut self, settled: &dyn Settled, take: &mut dyn FnMut(Restored)) -> io::Result<()> {
+        let sessions = match self.read.take() {
+            Some(sessions) => sessions,
+            None => settled_sessions(settled)?,
+        };
         // Both trees are in the order of sessions: one pass through each.
         let mut subscriptions =
             Subscriptions { settled, from: Vec::new(), read: VecDeque::new(), ended: false };
-        each(settled, Tree::Sessions, &[], |key, value| {
-            let id = SessionId(split_key(key).map_err(damaged)?.0);
-            let record = SessionRecord::decode(id, value).map_err(damaged)?;
+        for (id, value) in sessions {
+            let record = SessionRecord::decode(id, &value).map_err(damaged)?;
             self.restore_session(id, Some(record), subscriptions.of(id)?, take);
-            Ok(true)
-        })?;
+        }
         let mut fresh: Vec<_> =
             self.active.sessions.iter().filter(|(_, changes)| changes.session.is_some()).collect();
         fresh.sort_unstable_by_key(|(id, _)| **id);
@@ -41,12 +43,12 @@ impl<D: Disk> Store<D> {
                 self.restore_session(id, None, BTreeMap::new(), take);
             }
         }
-        each(settled, Tree::Retained, &[], |key, value| {
+        each(settled, Tree::Retained, |key, value| {
             let topic = std::str::from_utf8(key).map_err(|_| damaged(BadRecord("a topic")))?;
             if !self.active.retained.contains_key(topic) {
                 take(Restored::Retained(retained_of(value).map_err(damaged)?));
             }
-            Ok(true)
+            Ok(())
         })?;
         let retained = self.active.retained.values().flatten();
         retained.for_each(|message| take(Restored::Retained((**message).clone())));
@@ -117,6 +119,17 @@ impl Subscriptions<'_> {
     }
 }
 
+/// All settled sessions, as they are.
+pub(super) fn settled_sessions(settled: &dyn Settled) -> io::Result<Vec<(SessionId, Bytes)>> {
+    let mut sessions = Vec::new();
+    each(settled, Tree::Sessions, |key, value| {
+        let (id, _) = split_key(key).map_err(damaged)?;
+        sessions.push((SessionId(id), value.clone()));
+        Ok(())
+    })?;
+    Ok(sessions)
+}
+
 /// Which journal goes with the settled state; a new state gets a number of its own.
 pub(super) fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, OpenFailure> {
     match number(settled, LAYOUT_KEY)? {
@@ -136,26 +149,6 @@ pub(super) fn identify(settled: &mut dyn Settled, random: u128) -> Result<u128, 
             let changes = [put(LAYOUT_KEY, &number_key(LAYOUT)), put(STORE_ID_KEY, &random.to_be_bytes())];
             settled.apply(&mut changes.into_iter(), settled.position())?;
             Ok(random)
-        }
-    }
-}
-
-/// Hands over the entries of a tree from a key on, until `see` has had enough.
-pub(super) fn each(
-    settled: &dyn Settled,
-    tree: Tree,
-    from: &[u8],
-    mut see: impl FnMut(&[u8], &[u8]) -> io::Result<bool>,
-) -> io::Result<()> {
-    let mut from = from.to_vec();
-    loop {
-        let entries = settled.scan(tree, &from, CHUNK)?;
-        let Some((last, _)) = entries.last() else { return Ok(()) };
-        from = after(last);
-        for (key, value) in &entries {
-            if !see(key, value)? {
-                return Ok(());
-            }
         }
     }
 }

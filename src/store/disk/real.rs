@@ -146,11 +146,15 @@ impl Disk for RealDisk {
     fn sync_folder(&self) -> io::Result<()> {
         self.folder.sync_all()
     }
+}
 
-    fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::fstatvfs(&self.folder)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
+/// What is free for this process on a folder's file system.
+///
+/// # Errors
+/// When the system does not say.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Gives a new file its blocks, by writing them where the file system has no other way.

@@ -82,6 +82,12 @@ impl SimDisk {
         self.state().capacity = bytes;
     }
 
+    /// What is left of it.
+    pub fn free_bytes(&self) -> u64 {
+        let state = self.state();
+        state.capacity.saturating_sub(state.used())
+    }
+
     /// Lets `good` more writes succeed and the one after them fail, half written.
     pub fn fail_write_after(&self, good: u64) {
         self.state().writes_left = Some(good);
@@ -297,11 +303,6 @@ impl Disk for SimDisk {
         state.lasting_names = state.names.clone();
         state.sweep();
         Ok(())
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        let state = self.state();
-        Ok(state.capacity.saturating_sub(state.used()))
     }
 }
 

@@ -236,6 +236,19 @@ impl<D: Disk> Journal<D> {
         current + spares * self.options.segment_bytes.saturating_sub(SEGMENT_HEADER as u64)
     }
 
+    /// Whether the disk had no room for the segment after this one: what is left of this one is all there is.
+    pub fn is_last_segment(&self) -> bool {
+        self.current.is_some() && self.spares.is_empty()
+    }
+
+    /// Tries once more to make a segment ahead. [`Journal::is_last_segment`] tells whether there is one.
+    pub fn prepare(&mut self) {
+        if self.is_last_segment() {
+            // Why not makes no difference before a segment is needed, and then it is said.
+            let _ = self.make_spare();
+        }
+    }
+
     /// What a group takes in a segment.
     pub fn group_bytes(payload: usize) -> u64 {
         u32::try_from(payload).map_or(u64::MAX, group_bytes)

@@ -194,6 +194,27 @@ fn room_that_is_promised_is_there() {
 }
 
 #[test]
+fn a_segment_without_another_after_it_is_told_until_there_is_room() {
+    let disk = SimDisk::new(1);
+    disk.set_capacity(3 * 1_024 - 1);
+    let mut journal = open(&disk, 1_024);
+    assert!(!journal.is_last_segment(), "the first is made when it is needed");
+    fill(&mut journal, 1);
+    assert!(!journal.is_last_segment());
+    let mut number = 1;
+    while segments(&disk).len() == 1 {
+        number += 1;
+        fill(&mut journal, number);
+    }
+    assert!(journal.is_last_segment(), "the second is the last");
+    journal.prepare();
+    assert!(journal.is_last_segment());
+    disk.set_capacity(3 * 1_024);
+    journal.prepare();
+    assert!(!journal.is_last_segment());
+}
+
+#[test]
 fn after_a_failed_sync_nothing_is_taken_until_it_is_opened_again() {
     let disk = SimDisk::new(1);
     let mut journal = open(&disk, 4_096);

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FlockOperation;
 
 use super::metadata::Mark;
+use super::room::taken;
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -196,21 +197,21 @@ impl Folder {
         each(&self.0, &mut |path, _| restrict(path))
     }
 
-    /// What is in the folder.
+    /// What the folder takes on the disk.
     pub(super) fn bytes(&self) -> io::Result<u64> {
-        bytes_below(&self.0)
+        sum_below(&self.0, taken)
     }
 
-    /// What sled's metadata takes.
+    /// What is in sled's metadata.
     pub(super) fn metadata_bytes(&self) -> io::Result<u64> {
-        bytes_below(&self.metadata())
+        sum_below(&self.metadata(), fs::Metadata::len)
     }
 }
 
-fn bytes_below(folder: &Path) -> io::Result<u64> {
+fn sum_below(folder: &Path, of: fn(&fs::Metadata) -> u64) -> io::Result<u64> {
     let mut bytes = 0;
     each(folder, &mut |_, data| {
-        bytes += if data.is_file() { data.len() } else { 0 };
+        bytes += if data.is_file() { of(data) } else { 0 };
         Ok(())
     })?;
     Ok(bytes)

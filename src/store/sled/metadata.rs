@@ -97,7 +97,7 @@ pub(super) fn check(folder: &Path, mark: Option<Mark>) -> Result<(), Wrong> {
     let Some((held, snapshot)) = &files.snapshot else {
         return Err(Wrong::Damage("metadata has no snapshot".to_owned()));
     };
-    if Frames::open(snapshot)?.next()?.is_none() {
+    if Frames::open(snapshot)?.next(&mut |_| {})?.is_none() {
         return Err(damaged(snapshot, 0));
     }
     let last = files.last();
@@ -106,7 +106,7 @@ pub(super) fn check(folder: &Path, mark: Option<Mark>) -> Result<(), Wrong> {
             return Err(Wrong::Damage(format!("metadata/log_{number:016x} is missing")));
         }
         let mut frames = Frames::open(path)?;
-        while frames.next()?.is_some() {}
+        while frames.next(&mut |_| {})?.is_some() {}
         let needed = match mark {
             _ if number < last => frames.length,
             Some(mark) if mark.log == number => mark.bytes,
@@ -137,6 +137,28 @@ pub(super) fn keep_snapshot(folder: &Path) -> Result<(), Wrong> {
     Ok(())
 }
 
+/// Shows what is in each frame, in order: first the snapshot's. All of it is on the disk by then.
+///
+/// # Errors
+/// When it cannot be read, or `see` fails.
+pub(super) fn each_frame(
+    folder: &Path,
+    mut see: impl FnMut(&[u8]) -> Result<(), Wrong>,
+) -> Result<(), Wrong> {
+    let Files { snapshot, logs } = Files::list(folder)?;
+    let mut frame = Vec::new();
+    for path in snapshot.iter().map(|(_, path)| path).chain(logs.values()) {
+        let mut frames = Frames::open(path)?;
+        frames.file.get_ref().sync_all()?;
+        while frames.next(&mut |piece| frame.extend_from_slice(piece))?.is_some() {
+            see(&frame)?;
+            frame.clear();
+        }
+        frame.clear();
+    }
+    Ok(File::open(folder)?.sync_all()?)
+}
+
 fn old(mark: Option<Mark>) -> Wrong {
     Wrong::Old(mark.unwrap_or_default())
 }
@@ -161,8 +183,9 @@ impl Frames {
         Ok(Self { file: BufReader::with_capacity(64 << 10, file), length, at: 0 })
     }
 
-    /// Passes over the next frame; none when there is no whole one.
-    fn next(&mut self) -> io::Result<Option<()>> {
+    /// Passes over the next frame, and shows what is in it piece by piece; none when there is no whole one, which is known
+    /// only after that.
+    fn next(&mut self, see: &mut dyn FnMut(&[u8])) -> io::Result<Option<()>> {
         let left = self.length - self.at;
         if left < HEADER_BYTES + SUM_BYTES {
             return Ok(None);
@@ -188,6 +211,7 @@ impl Frames {
                 break;
             }
             hasher.update(chunk);
+            see(chunk);
             let read = chunk.len();
             io::BufRead::consume(&mut rest, read);
         }

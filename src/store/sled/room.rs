@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A slot is at most half as large again as what is in it.
@@ -13,18 +14,22 @@ const METADATA_BYTES: u64 = 256;
 const COMPRESSED: u64 = 2;
 const LEAF_BYTES_MIN: u64 = 16 << 10;
 
-/// What free space there is for this process on a folder's file system.
-///
-/// # Errors
-/// When the system does not say.
-pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+/// In which files' sizes on the disk are told, whatever its own blocks are.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// What a file takes on the disk: less than its length when it has holes.
+pub(super) fn taken(file: &fs::Metadata) -> u64 {
+    file.blocks().saturating_mul(STAT_BLOCK_BYTES)
 }
 
-/// The slots of a database by size, the largest first, with how many of them there are.
+/// The slots of a database.
 #[derive(Debug, Default)]
-pub(super) struct Slots(Vec<(u64, u64)>);
+pub(super) struct Slots {
+    /// By size, the largest first, how many of them have room on the disk.
+    sizes: Vec<(u64, u64)>,
+    /// What the disk has to have for slots that sled moves into holes of its files, which it does to make these shorter.
+    moved_bytes: u64,
+}
 
 impl Slots {
     /// Those of a folder of sled's, where a file has the size of its slots as its name.
@@ -32,38 +37,41 @@ impl Slots {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn of(slabs: &Path) -> io::Result<Self> {
-        let mut slots = Vec::new();
+        let mut slots = Self::default();
         for entry in fs::read_dir(slabs)? {
             let entry = entry?;
             let size: Option<u64> = entry.file_name().to_str().and_then(|name| name.parse().ok());
             if let Some(size) = size.filter(|size| *size > 0) {
-                slots.push((size, entry.metadata()?.len().div_ceil(size)));
+                let (length, taken) = (entry.metadata()?.len(), taken(&entry.metadata()?));
+                slots.sizes.push((size, length.min(taken).div_ceil(size)));
+                slots.moved_bytes += length.saturating_sub(taken).min(taken);
             }
         }
-        slots.sort_unstable_by(|a, b| b.cmp(a));
-        Ok(Self(slots))
+        slots.sizes.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(slots)
     }
 
     /// What that many changes may take on the disk at most, with keys and values of so many bytes.
     ///
-    /// What is new takes a slot and a half. And since a leaf with a change is written anew before its old slot is free, each
-    /// change may cost the largest slot that no other one has: at most what the database takes by now.
+    /// What is new takes a slot and a half. Since a leaf with a change is written anew before its old slot is free, each
+    /// change may cost the largest slot that no other one has: at most what the database takes by now. And what has holes
+    /// before it may be moved there.
     pub(super) fn estimate(&self, changes: u64, bytes: u64) -> u64 {
         let new = bytes.saturating_mul(SLOT_PER_BYTES.0) / SLOT_PER_BYTES.1;
         let (mut left, mut anew) = (changes, 0_u64);
-        for (size, count) in &self.0 {
+        for (size, count) in &self.sizes {
             let taken = left.min(*count);
             anew = anew.saturating_add(taken.saturating_mul(*size));
             left -= taken;
         }
         let metadata = changes.saturating_mul(METADATA_BYTES).saturating_add(bytes);
-        new.saturating_add(anew).saturating_add(metadata)
+        new.saturating_add(anew).saturating_add(metadata).saturating_add(self.moved_bytes)
     }
 
     /// What that many leaves, as they were read from their slots, take in memory: an estimate.
     pub(super) fn in_memory(&self, leaves: u64) -> u64 {
-        let all: u64 = self.0.iter().map(|(size, count)| size * count).sum();
-        let count: u64 = self.0.iter().map(|(_, count)| count).sum();
+        let all: u64 = self.sizes.iter().map(|(size, count)| size * count).sum();
+        let count: u64 = self.sizes.iter().map(|(_, count)| count).sum();
         let middling = all.checked_div(count).unwrap_or(0);
         leaves.saturating_mul(LEAF_BYTES_MIN.max(middling.saturating_mul(COMPRESSED)))
     }
@@ -89,7 +97,7 @@ mod tests {
         assert_eq!(slots.estimate(0, 1_000), 2_500, "a slot and a half, and all keys in the metadata");
         assert_eq!(slots.estimate(u64::MAX, u64::MAX), u64::MAX);
         assert_eq!(slots.in_memory(2), 2 * LEAF_BYTES_MIN, "13 of 5 KB are small");
-        let large = Slots(vec![(1 << 20, 3)]);
+        let large = Slots { sizes: vec![(1 << 20, 3)], moved_bytes: 0 };
         assert_eq!(
             [large.in_memory(5), large.in_memory(0), Slots::default().in_memory(1)],
             [10 << 20, 0, 16 << 10]

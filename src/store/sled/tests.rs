@@ -3,6 +3,7 @@
 mod children;
 mod damage;
 mod figures;
+mod slack;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,40 +1,50 @@
 //! From certificate files to what a listener needs to accept TLS.
 
 use super::Session;
-use crate::transport::settings::{CertificateFiles, TlsSettings};
+use super::certificate::{self, Certificate, Warning};
+use super::choice::Choice;
+use super::clients::Trust;
+use super::error::TlsError;
+use crate::transport::settings::{TlsSettings, TlsVersion};
 use arc_swap::ArcSwap;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection};
-use std::path::{Path, PathBuf};
+use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::pki_types::UnixTime;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::version::TLS13;
+use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use std::sync::Arc;
+use tracing::warn;
 
-/// Why certificates cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// A file cannot be read, or has not what it should.
-    #[error("{path}: {why}", path = .0.display(), why = .1)]
-    File(PathBuf, String),
-    /// What the library says of all of them together.
-    #[error("{0}")]
-    Refused(#[from] rustls::Error),
-}
+/// Tickets that a client is given at once. Each serves one connection, and brings the next one.
+const TICKETS: usize = 1;
+static V13_ONLY: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// What accepts TLS on a listener, on all cores.
 #[derive(Debug)]
 pub struct Acceptor {
     settings: TlsSettings,
-    current: ArcSwap<ServerConfig>,
+    /// What is spoken inside, as ALPN calls it.
+    protocols: Vec<Vec<u8>>,
+    current: ArcSwap<State>,
+}
+
+/// What the files have come to.
+#[derive(Debug)]
+struct State {
+    config: Arc<ServerConfig>,
+    trust: Trust,
 }
 
 impl Acceptor {
-    /// Reads the files.
+    /// Reads the files, and logs what an operator should know of them. `protocols` is what is spoken inside: a client that
+    /// offers protocols has to offer one of them, the others need not offer any. [RFC 7301 3.2]
     ///
     /// # Errors
     /// The first thing that is wrong with them.
-    pub fn load(settings: &TlsSettings) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(config(settings)?);
-        Ok(Self { settings: settings.clone(), current })
+    pub fn load(settings: &TlsSettings, protocols: &[&[u8]]) -> Result<Self, TlsError> {
+        let protocols: Vec<_> = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let state = read(settings, &protocols, None)?;
+        Ok(Self { settings: settings.clone(), protocols, current: ArcSwap::from_pointee(state) })
     }
 
     /// Reads the files again, for connections from now on. On an error all stays as it was.
@@ -42,13 +52,14 @@ impl Acceptor {
     /// # Errors
     /// The first thing that is wrong with them.
     pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(config(&self.settings)?));
+        let state = read(&self.settings, &self.protocols, Some(&self.current.load()))?;
+        self.current.store(Arc::new(state));
         Ok(())
     }
 
     /// What new connections get.
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        Arc::clone(&self.current.load().config)
     }
 
     /// The session of a new connection.
@@ -60,15 +71,54 @@ impl Acceptor {
     }
 }
 
-fn config(settings: &TlsSettings) -> Result<ServerConfig, TlsError> {
-    let CertificateFiles { cert, key } = &settings.certificates[0];
-    let bad = |path: &Path, error: rustls::pki_types::pem::Error| {
-        TlsError::File(path.to_owned(), error.to_string())
-    };
-    let chain = CertificateDer::pem_file_iter(cert).map_err(|error| bad(cert, error))?;
-    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| bad(cert, error))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| bad(key, error))?;
-    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"mqtt".to_vec()];
-    Ok(config)
+/// Reads the files and logs the warnings.
+fn read(settings: &TlsSettings, protocols: &[Vec<u8>], before: Option<&State>) -> Result<State, TlsError> {
+    let mut warnings = Vec::new();
+    let state = build(settings, protocols, before, UnixTime::now(), &mut warnings)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
+    Ok(state)
+}
+
+fn build(
+    settings: &TlsSettings,
+    protocols: &[Vec<u8>],
+    before: Option<&State>,
+    now: UnixTime,
+    warnings: &mut Vec<Warning>,
+) -> Result<State, TlsError> {
+    // By name, as another crate of the process may bring a provider of its own.
+    let provider = Arc::new(default_provider());
+    let load = |files| certificate::load(files, &provider, now, warnings);
+    let certificates: Vec<Certificate> = settings.certificates.iter().map(load).collect::<Result<_, _>>()?;
+    let hidden = certificates.iter().skip(1).filter(|certificate| certificate.hosts.is_empty());
+    warnings.extend(hidden.map(|certificate| Warning::Hidden(certificate.path.clone())));
+    let trust = Trust::load(settings, now, warnings)?;
+    let verifier = trust.verifier(settings, &provider)?;
+    let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions(settings))?;
+    let resolver = Arc::new(Choice::new(certificates));
+    let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(resolver);
+    config.alpn_protocols = protocols.to_vec();
+    // Sessions are resumed from what their clients keep, on whichever core they come back to; the broker keeps nothing.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = TICKETS;
+    config.ticketer = tickets(&trust, before)?;
+    Ok(State { config: Arc::new(config), trust })
+}
+
+fn versions(settings: &TlsSettings) -> &'static [&'static SupportedProtocolVersion] {
+    match settings.min_version {
+        TlsVersion::V12 => ALL_VERSIONS,
+        TlsVersion::V13 => V13_ONLY,
+    }
+}
+
+/// What tickets are encrypted with: a key for six hours, good for twelve. A resumed session takes the client's certificate
+/// from its ticket, unchecked, as a connection that never ended would have; so tickets end when other certificates count.
+fn tickets(trust: &Trust, before: Option<&State>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    match before.filter(|before| before.trust == *trust) {
+        Some(before) => Ok(Arc::clone(&before.config.ticketer)),
+        None => Ok(Ticketer::new()?),
+    }
 }

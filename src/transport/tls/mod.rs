@@ -1,10 +1,16 @@
 //! TLS: certificates and keys, and sessions without their sockets.
 
 mod acceptor;
+mod certificate;
+mod choice;
+mod clients;
+mod error;
+mod files;
 mod name;
 mod session;
 
-pub use acceptor::{Acceptor, TlsError};
+pub use acceptor::Acceptor;
+pub use error::{Fault, Found, TlsError, Wanted};
 pub use name::client_name;
 pub use rustls::Error;
 pub use session::{Opened, RECORD_BYTES_MAX, Session};

@@ -4,7 +4,8 @@ use crate::transport::settings::CertificateName;
 use rustls::ServerConnection;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// The name in a client's certificate, which was checked; `None` when it has shown none, or one without such a name.
+/// The name in a client's certificate, which was checked; `None` when it has shown none, or one without such a name. A name
+/// with control characters is none either: no user has such a name, and it would write lines of its own into logs.
 pub fn client_name(tls: &ServerConnection, which: CertificateName) -> Option<String> {
     let certificate = tls.peer_certificates()?.first()?;
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
@@ -20,5 +21,5 @@ pub fn client_name(tls: &ServerConnection, which: CertificateName) -> Option<Str
             })?
         }
     };
-    (!name.is_empty()).then(|| name.to_owned())
+    (!name.is_empty() && !name.contains(char::is_control)).then(|| name.to_owned())
 }

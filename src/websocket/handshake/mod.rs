@@ -170,3 +170,6 @@ fn accept_of(key: &[u8]) -> [u8; ACCEPT_BYTES] {
     BASE64.encode_slice(digest, &mut accept).expect("20 bytes are 28 in Base64");
     accept
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,12 @@
 use super::{Event, Ledger, Stint, WILL, matches};
 use crate::wire::Arrival;
 use pantala::types::QoS;
+use std::time::Instant;
 
 impl Ledger {
-    /// A message arrived at a subscriber that is no repetition of a QoS 2 message it still has the packet id of.
-    pub(crate) fn arrived(&mut self, who: usize, arrival: &Arrival) {
+    /// A message arrived at a subscriber, on a connection that began at this moment, that is no repetition of a QoS 2 message it
+    /// still has the packet id of.
+    pub(crate) fn arrived(&mut self, who: usize, arrival: &Arrival, since: Instant) {
         let Some(index) = self.recognise(who, arrival) else { return };
         // What was retained comes for a subscription, and does not count as delivered.
         if arrival.retain {
@@ -15,6 +17,7 @@ impl Ledger {
         self.note(index, Event::Delivered { to: who, qos: arrival.qos, dup: arrival.dup });
         self.check_reason(who, index);
         self.check_order(who, index);
+        self.check_expiry(who, index, arrival, since);
         self.count(who, index, arrival);
         if let Some(debt) = self.accounts[who].owed.remove(&index)
             && arrival.qos < debt.qos
@@ -24,7 +27,7 @@ impl Ledger {
     }
 
     /// Which message it is, if it is one of ours as it was sent; nothing for what clears a retained message.
-    fn recognise(&mut self, who: usize, arrival: &Arrival) -> Option<usize> {
+    pub(super) fn recognise(&mut self, who: usize, arrival: &Arrival) -> Option<usize> {
         if arrival.payload.is_empty() {
             return None;
         }

@@ -165,6 +165,10 @@ impl Disk {
                 let began = self.syncs.remove(&number).expect("a sync begins before it ends");
                 self.sync(self.handles[&handle], began);
             }
+            Event::SyncFailed { handle, number } => {
+                let began = self.syncs.remove(&number).expect("a sync begins before it fails");
+                self.forget(self.handles[&handle], began);
+            }
             Event::SyncAllBegin { number } => {
                 self.syncs_of_all.insert(number, self.events);
             }
@@ -251,6 +255,12 @@ impl Disk {
         if matches!(&self.nodes[node], Kind::File { length, .. } if *length < to) {
             self.length(node, to);
         }
+    }
+
+    /// What was written before this event never gets to the disk. Room that was reserved is there.
+    fn forget(&mut self, node: Node, began: u64) {
+        let Kind::File { pending, .. } = &mut self.nodes[node] else { panic!("folders have no bytes") };
+        pending.retain(|pending| pending.event >= began || !matches!(pending.change, Content::Write { .. }));
     }
 
     /// What came before this event is safe.

@@ -40,6 +40,11 @@ pub(crate) enum Event {
         handle: Handle,
         number: u64,
     },
+    /// It never will be: what was done before this number began is not on disk, and no later sync changes that.
+    SyncFailed {
+        handle: Handle,
+        number: u64,
+    },
     /// The same for everything, by a process of this number.
     SyncAllBegin {
         number: u64,
@@ -98,6 +103,7 @@ fn event(bytes: &[u8]) -> Option<(Event, &[u8])> {
         (9, _) => Event::MakeFolder { path },
         (10, _) => Event::SyncAllBegin { number: handle },
         (11, _) => Event::SyncAllEnd { number: handle },
+        (12, _) => Event::SyncFailed { handle, number: offset },
         (op, _) => panic!("no operation has the number {op}"),
     };
     Some((event, rest))

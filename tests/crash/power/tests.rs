@@ -56,6 +56,13 @@ fn what_a_sync_covered_is_always_there() {
 }
 
 #[test]
+fn what_a_failed_sync_should_have_covered_is_gone_whatever_is_synced_later() {
+    let failed = vec![write(1, 0, b"safe"), begin(1, 2), end(1, 2), write(1, 0, b"gone"), begin(1, 3)];
+    let void = vec![Event::SyncFailed { handle: 1, number: 3 }, begin(1, 4), end(1, 4)];
+    assert_eq!(left(&[named(), failed, void].concat()), BTreeSet::from([file(b"safe")]));
+}
+
+#[test]
 fn what_no_sync_covered_is_there_or_not() {
     let after = [named(), vec![write(1, 0, b"safe"), begin(1, 2), end(1, 2), write(1, 0, b"lost")]].concat();
     assert_eq!(left(&after), BTreeSet::from([file(b"safe"), file(b"lost")]));

@@ -7,7 +7,7 @@ use pantala::codec::{
     Publish, ReasonCode, Split, Subscribe, SubscribeFilters, SubscriptionOptions, Version, decode, split,
 };
 use pantala::types::{PacketId, QoS};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroU16;
 
@@ -58,17 +58,19 @@ impl Client {
             password: None,
         }));
         let mut present = false;
-        client.read(|packet| match packet {
+        let answered = client.read(|packet| match packet {
             Packet::ConnAck(ConnAck { session_present, code: 0, .. }) => present = *session_present,
             other => panic!("{id} expected to be let in and got {other:?}"),
         });
+        assert!(answered, "{id} expected to be let in and was not answered");
         (client, present)
     }
 
     pub(crate) fn say(&mut self, packet: &Packet<'_>) {
         let mut bytes = BytesMut::new();
         packet.encode(self.version, &mut bytes);
-        self.stream.write_all(&bytes).expect("the broker reads");
+        // Where it cannot be written any more, there is nothing to be heard either.
+        let _ = self.stream.write_all(&bytes);
     }
 
     pub(crate) fn publish(
@@ -105,6 +107,11 @@ impl Client {
 
     /// Waits for the next packet.
     pub(crate) fn hear(&mut self) -> Heard {
+        self.hear_or_end().expect("the broker does not close the connection")
+    }
+
+    /// Waits for the next packet, or the end of the connection.
+    pub(crate) fn hear_or_end(&mut self) -> Option<Heard> {
         let mut heard = None;
         self.read(|packet| {
             heard = Some(match packet {
@@ -126,19 +133,23 @@ impl Client {
                 other => panic!("{other:?} was not expected"),
             });
         });
-        heard.expect("a packet was read")
+        heard
     }
 
-    fn read(&mut self, take: impl FnOnce(&Packet<'_>)) {
+    /// False when there is nothing more to be read.
+    fn read(&mut self, take: impl FnOnce(&Packet<'_>)) -> bool {
         loop {
             if let Split::Whole { frame, len } = split(&self.inbox, u32::MAX).expect("a packet") {
                 take(&decode(frame, self.version).expect("a packet"));
                 self.inbox.advance(len);
-                return;
+                return true;
             }
             let mut buffer = [0; 16_384];
-            let count = self.stream.read(&mut buffer).expect("the broker says something in time");
-            assert!(count > 0, "the broker closed the connection");
+            let count = match self.stream.read(&mut buffer) {
+                Ok(0) => return false,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return false,
+                count => count.expect("the broker says something in time"),
+            };
             self.inbox.extend_from_slice(&buffer[..count]);
         }
     }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::channel;
 use tempfile::TempDir;
 
@@ -126,7 +126,7 @@ impl World {
     fn start(&mut self) {
         let (config, log) = (self.folder.path().join("pantala.toml"), self.folder.path().join("log"));
         let settings = format!(
-            "[store]\npath = {:?}\ndurability = \"{}\"\nreserve_bytes = 0\nsegment_bytes = 1_048_576\n\
+            "[store]\npath = {:?}\ndurability = \"{}\"\nreserve_bytes = 8_388_608\nsegment_bytes = 1_048_576\n\
              checkpoint_bytes = 1_048_576\n[session]\nqueue_memory_bytes = 4_096\n\
              [[listener]]\nurl = \"tcp://127.0.0.1:0\"\n",
             self.data().display().to_string(),
@@ -193,12 +193,65 @@ impl World {
         self.start();
     }
 
+    /// A life in which syncs of the journal fail, one after the other, while messages come; the broker goes on after each.
+    pub(crate) fn outlives_failed_syncs(&mut self, count: u32) {
+        self.ledger.life += 1;
+        let mut client = self.resume_v311();
+        for _ in 0..count {
+            self.shim.fail_sync(".journal");
+            let mut goes_on = false;
+            while !goes_on {
+                // Once it has failed, an acknowledgement says that it takes messages again.
+                goes_on = self.shim.has_failed();
+                if !self.publishes_one(&mut client) {
+                    // Who waits for the store in that moment is sent away.
+                    (client, goes_on) = (self.resume_v311(), false);
+                }
+            }
+        }
+        self.power_cut();
+        self.start();
+    }
+
+    /// A life that a failed sync of such a file ends, and a power cut after it. What the broker said last.
+    pub(crate) fn dies_of_a_failed_sync(&mut self, of: &str) -> (ExitStatus, String) {
+        self.ledger.life += 1;
+        let mut client = self.resume_v311();
+        self.shim.fail_sync(of);
+        while self.publishes_one(&mut client) {}
+        let (mut process, _) = self.broker.take().expect("it ran");
+        let status = process.wait().expect("it is our child");
+        let log = std::fs::read_to_string(self.folder.path().join("log")).expect("a log");
+        self.lose_power();
+        self.start();
+        (status, log)
+    }
+
+    /// A client of 3.1.1 is either acknowledged or disconnected.
+    fn resume_v311(&mut self) -> Client {
+        self.publisher = Version::V311;
+        self.resume()
+    }
+
+    /// Keeps the window full until something is acknowledged; false when the connection ends instead.
+    fn publishes_one(&mut self, client: &mut Client) -> bool {
+        while self.window.len() < WINDOW {
+            self.send(client);
+        }
+        let heard = client.hear_or_end();
+        heard.map(|heard| self.heard(client, &heard)).is_some()
+    }
+
     fn power_cut(&mut self) {
         let (mut process, _) = self.broker.take().expect("it runs");
         let _ = process.kill();
         let status = process.wait().expect("it is our child");
         // Had it ended before by itself, that would be a crash of another kind.
         assert!(status.code().is_none(), "the broker had ended before it was killed: {status}");
+        self.lose_power();
+    }
+
+    fn lose_power(&mut self) {
         self.cuts += 1;
         self.cut += self.shim.cut(&self.data(), &self.folder.path().join("recording"), &mut self.rng);
     }
@@ -324,13 +377,17 @@ impl World {
     /// The publisher takes one acknowledgement.
     fn hear(&mut self, client: &mut Client) {
         let heard = client.hear();
-        let (Heard::PubAck(id) | Heard::PubRec(id) | Heard::PubComp(id)) = heard else {
+        self.heard(client, &heard);
+    }
+
+    fn heard(&mut self, client: &mut Client, heard: &Heard) {
+        let &(Heard::PubAck(id) | Heard::PubRec(id) | Heard::PubComp(id)) = heard else {
             panic!("the publisher got {heard:?}");
         };
         let found = self.window.iter().position(|outgoing| outgoing.id == id);
         let at = found.unwrap_or_else(|| panic!("{heard:?} is for nothing that was sent"));
         self.ledger.acknowledged(self.window[at].message);
-        if heard == Heard::PubRec(id) {
+        if *heard == Heard::PubRec(id) {
             self.window[at].released = true;
             client.acknowledge(Packet::PubRel, id);
         } else {

@@ -1,6 +1,7 @@
 //! The end of a round: everybody connects and takes everything, and the books are settled.
 
 use super::Run;
+use crate::subscriber::Role;
 
 impl Run {
     /// Nothing is published any more but the ends, which come after everything else.
@@ -16,12 +17,14 @@ impl Run {
         let publishers = self.publishers.iter_mut();
         let ends: Vec<usize> = publishers.map(|publisher| publisher.publish_end(&mut self.ledger)).collect();
         let ended = |run: &Self| {
-            let accounts = run.subscribers.iter().map(|subscriber| subscriber.account());
+            let readers = run.subscribers.iter().filter(|subscriber| subscriber.role == Role::Reader);
+            let accounts = readers.map(|subscriber| subscriber.account());
             accounts
                 .flat_map(|who| ends.iter().map(move |end| (who, *end)))
                 .all(|(who, end)| run.ledger.has(who, end))
         };
         self.until("the last messages are there", |run| ended(run) && ready(run), Self::take);
+        self.until("the group has all messages", |run| run.ledger.crew_has_all(), Self::take);
         self.until("all wills are there", |run| !run.ledger.awaits_wills(), Self::take);
         let idle = |run: &Self| run.subscribers.iter().all(|subscriber| subscriber.is_idle());
         self.until("all messages are complete", idle, Self::take);
@@ -36,7 +39,8 @@ impl Run {
         let address = self.address();
         for subscriber in &mut self.subscribers {
             subscriber.link.leave(false);
-            subscriber.expects_nothing = true;
+            // What may be missing in the group's books may still come.
+            subscriber.expects_nothing = subscriber.role == Role::Reader;
             subscriber.connect(address);
         }
         let online = |run: &Self| run.subscribers.iter().all(|subscriber| subscriber.link.is_online);

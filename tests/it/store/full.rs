@@ -61,7 +61,7 @@ fn publish_sized(publisher: &mut Raw, topic: &str, flags: u8, payload: &[u8]) ->
 }
 
 /// A payload that cannot be compressed and begins with its number.
-fn numbered(n: u32) -> Vec<u8> {
+pub(super) fn numbered(n: u32) -> Vec<u8> {
     let mut state = u64::from(n) + 0x9e37_79b9_7f4a_7c15;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -150,7 +150,105 @@ fn a_disk_that_something_else_fills_refuses_until_there_is_room_again() {
 }
 
 #[test]
+fn a_store_that_refuses_says_so_in_sys_and_in_the_log() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let broker = disk.run(2);
+    sleepers(&broker);
+    let mut publisher = broker.v5("publisher");
+    let (mut watcher, mut counter) = (clean(&broker, "watcher"), clean(&broker, "counter"));
+    watcher.subscribe("$SYS/broker/store/state", 0);
+    let mut state = |expected: &str| {
+        let told = watcher.packet();
+        assert!(told.ends_with(format!("state{expected}").as_bytes()), "{told:02x?}");
+    };
+    state("ready");
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, vec![1; disk.free() - (7 << 20)]).expect("there is room");
+    state("refusing");
+    assert_eq!(publish_sized(&mut publisher, "kept", 0, b"x"), 0x97);
+    counter.subscribe("$SYS/broker/dropped/store_refused", 0);
+    until("the refusal is counted", || counter.packet().ends_with(b"refused1"));
+    let log = broker.log();
+    let told = log.lines().find(|line| line.contains("the disk is nearly full")).expect("a line");
+    for what in ["ERROR", "free=7", "reserve=8388608", "path="] {
+        assert!(told.contains(what), "{what} in {told}");
+    }
+    std::fs::remove_file(&ballast).expect("it is there");
+    state("ready");
+    assert_eq!(publish_sized(&mut publisher, "kept", 0, b"x"), 0);
+    assert!(broker.log().contains("the store takes messages again"));
+}
+
+/// Whether something was taken, by what came for it; nothing when that is the broker's goodbye.
+fn is_answered(packet: &[u8], answer: u8) -> Option<bool> {
+    if packet[0] == 0xe0 {
+        assert_eq!(packet[2], 0x97, "{packet:02x?}");
+        return None;
+    }
+    assert_eq!(packet[0], answer, "{packet:02x?}");
+    let reason = packet.get(4).copied().filter(|reason| *reason >= 0x80);
+    assert!(reason.is_none_or(|reason| reason == 0x97), "{packet:02x?}");
+    Some(reason.is_none())
+}
+
+fn is_taken(raw: &mut Raw, request: &[u8], answer: u8) -> Option<bool> {
+    raw.send(request);
+    is_answered(&raw.packet(), answer)
+}
+
+#[test]
+fn a_disk_that_is_full_at_once_leaves_nobody_without_an_answer() {
+    for shards in [1, 2] {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let broker = disk.run(shards);
+        sleepers(&broker);
+        let (mut once, mut twice) = (broker.v5("once"), broker.v5("twice"));
+        let mut half = broker.kept_v5("half", false);
+        assert_eq!(is_taken(&mut half, &publish_v5(4, "kept", Some(9), &[], b"half"), 0x50), Some(true));
+        let ballast = disk.path().join("ballast");
+        // Nothing is left, all at once: not even what the next segment would need.
+        std::fs::write(&ballast, vec![1; disk.free()]).expect("there is room");
+        // More than the journal has room for, in one go: what is in it when there is none is not refused one by one.
+        let burst: Vec<u8> =
+            (1..=200).flat_map(|id| publish_v5(2, "kept", Some(id), &[], &numbered(id.into()))).collect();
+        once.send(&burst);
+        let answered = (1..=200).take_while(|_| is_answered(&once.packet(), 0x40).is_some()).count();
+        until("it is refused", || {
+            is_taken(&mut twice, &publish_v5(4, "kept", Some(2), &[], &numbered(2)), 0x50) != Some(true)
+                || is_taken(&mut twice, &[0x62, 2, 0, 2], 0x70) != Some(true)
+        });
+        let released = is_taken(&mut half, &[0x62, 2, 0, 9], 0x70);
+        broker.serves();
+        std::fs::remove_file(&ballast).expect("it is there");
+        let mut publisher = broker.v5("publisher");
+        until("it takes messages again", || publish_sized(&mut publisher, "kept", 0, &numbered(3)) == 0);
+        if released != Some(true) {
+            let mut half = broker.kept_v5("half", true);
+            half.send(&[0x62, 2, 0, 9]);
+            // It may have been heard the first time.
+            let pubcomp = half.packet();
+            let reason = pubcomp.get(4).copied().unwrap_or(0);
+            assert!(pubcomp[0] == 0x70 && [0, 0x92].contains(&reason), "{pubcomp:02x?}");
+        }
+        eprintln!("{answered} of 200 were answered one by one");
+    }
+}
+
+#[test]
 fn a_disk_that_the_store_fills_refuses_and_all_that_was_acknowledged_is_there() {
+    fill_and_drain(|_, _, _| {});
+}
+
+#[test]
+fn a_store_that_filled_its_disk_takes_messages_again_once_they_were_taken() {
+    fill_and_drain(|broker, sleeper, next| {
+        let mut publisher = broker.v5("publisher");
+        until("it takes messages again", || publish_sized(&mut publisher, "kept", 0, &numbered(next)) == 0);
+        assert_eq!(sleeper.packet()[12..16], next.to_be_bytes());
+    });
+}
+
+fn fill_and_drain(then: impl Fn(&Broker, &mut Raw, u32)) {
     for (shards, after) in [(1, 2), (2, 1)] {
         let Some(disk) = SmallDisk::mount() else { return };
         let broker = disk.run(shards);
@@ -174,5 +272,6 @@ fn a_disk_that_the_store_fills_refuses_and_all_that_was_acknowledged_is_there() 
             assert_eq!(packet[12..16], n.to_be_bytes(), "of {next}");
             sleeper.send(&[0x40, 2, packet[10], packet[11]]);
         }
+        then(&broker, &mut sleeper, next);
     }
 }

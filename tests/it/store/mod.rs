@@ -10,7 +10,9 @@ mod expiry;
 mod folder;
 mod full;
 mod long;
+mod readonly;
 mod sessions;
+mod shares;
 mod tools;
 
 use crate::support::{Broker, Connect, Raw, connack};

@@ -1,4 +1,4 @@
-use super::{PATIENCE, Raw, first_line_with, pause};
+use super::{Certificates, PATIENCE, Raw, Transport, lines_with, pause, relay};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -11,6 +11,8 @@ use tempfile::TempDir;
 pub(crate) struct Broker {
     process: Child,
     pub(crate) address: SocketAddr,
+    /// Where its last listener listens.
+    pub(crate) beside: SocketAddr,
     log: PathBuf,
     _folder: TempDir,
 }
@@ -38,6 +40,30 @@ impl Broker {
         Self::run(2, "", settings)
     }
 
+    /// With so many shards and these settings, for clients that know only TCP and reach it through a transport.
+    pub(crate) fn through(transport: Transport, shards: u16, settings: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let certificates = Certificates::new(folder.path());
+        let listener = if transport.is_encrypted() { certificates.listener() } else { String::new() };
+        let broker = Self::launch(
+            folder,
+            &[OsStr::new("--no-store")],
+            (shards, settings),
+            (transport.scheme(), &listener),
+        );
+        let mut broker =
+            broker.unwrap_or_else(|refused| panic!("{}; its log:\n{}", refused.status, refused.log));
+        if transport != Transport::Tcp {
+            broker.address = relay(broker.address, transport, &certificates);
+        }
+        broker
+    }
+
+    /// With so many shards, and beside the plain listener another one of this scheme: `broker.beside` is its address.
+    pub(crate) fn beside(scheme: &str, shards: u16, settings: &str, listener: &str) -> Self {
+        Self::run(shards, settings, &format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}"))
+    }
+
     /// With so many shards.
     pub(crate) fn sharded(shards: u16, settings: &str) -> Self {
         Self::run(shards, settings, "")
@@ -51,18 +77,24 @@ impl Broker {
 
     /// The same, or how it ended instead of becoming ready.
     pub(crate) fn try_over(store: &Path, shards: u16, settings: &str) -> Result<Self, Refused> {
-        Self::launch(&[OsStr::new("--data"), store.as_os_str()], shards, settings, "")
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::launch(folder, &[OsStr::new("--data"), store.as_os_str()], (shards, settings), ("tcp", ""))
     }
 
     fn run(shards: u16, settings: &str, listener: &str) -> Self {
-        let broker = Self::launch(&[OsStr::new("--no-store")], shards, settings, listener);
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let broker = Self::launch(folder, &[OsStr::new("--no-store")], (shards, settings), ("tcp", listener));
         broker.unwrap_or_else(|refused| panic!("{}; its log:\n{}", refused.status, refused.log))
     }
 
-    fn launch(store: &[&OsStr], shards: u16, settings: &str, listener: &str) -> Result<Self, Refused> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+    fn launch(
+        folder: TempDir,
+        store: &[&OsStr],
+        (shards, settings): (u16, &str),
+        (scheme, listener): (&str, &str),
+    ) -> Result<Self, Refused> {
         let (config, log) = (folder.path().join("pantala.toml"), folder.path().join("log"));
-        let listener = format!("[[listener]]\nurl = \"tcp://127.0.0.1:0\"\n{listener}\n");
+        let listener = format!("[[listener]]\nurl = \"{scheme}://127.0.0.1:0\"\n{listener}\n");
         std::fs::write(&config, format!("{settings}\n{listener}")).expect("a settings file");
         let mut process = Command::new(env!("CARGO_BIN_EXE_pantala"))
             .arg("--config")
@@ -77,15 +109,13 @@ impl Broker {
         let out = process.stdout.take().expect("is piped");
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // From here on it ends with the test, also when it never becomes ready.
-        let mut broker = Self { process, address: nowhere, log, _folder: folder };
+        let mut broker = Self { process, address: nowhere, beside: nowhere, log, _folder: folder };
         // A damaged store is told of by others as well.
-        let ready = first_line_with("listening on", out);
-        if ready.is_empty() {
+        let ready = lines_with("listening on", listener.matches("url = ").count(), out);
+        let (Some(first), Some(last)) = (ready.first(), ready.last()) else {
             return Err(Refused { status: broker.wait(), log: broker.log() });
-        }
-        let address =
-            ready.trim().strip_prefix("listening on tcp://").and_then(|address| address.parse().ok());
-        broker.address = address.unwrap_or_else(|| panic!("no ready line but {ready:?}"));
+        };
+        (broker.address, broker.beside) = (address(first), address(last));
         Ok(broker)
     }
 
@@ -157,6 +187,12 @@ impl Broker {
         publisher.expect(&[0x40, 2, 0, 7]);
         subscriber.expect(&super::publish(2, "still/served", Some(1), b"yes"));
     }
+}
+
+/// Where a listener listens, from the line that says so.
+fn address(line: &str) -> SocketAddr {
+    let address = line.trim().split_once("://").and_then(|(_, address)| address.parse().ok());
+    address.unwrap_or_else(|| panic!("no ready line but {line:?}"))
 }
 
 impl Drop for Broker {

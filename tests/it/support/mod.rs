@@ -1,21 +1,29 @@
 //! A broker to talk to, and raw bytes to talk with.
 
 mod broker;
+mod browser;
 mod bytes;
+mod certificates;
 mod programs;
 mod raw;
+mod relay;
 mod scram;
 mod v5;
+mod web;
 
 pub(crate) use broker::{Broker, Refused};
+pub(crate) use browser::Browser;
 pub(crate) use bytes::{
     Connect, PINGREQ, PINGRESP, binary, connack, packet, publish, publish_v5, suback, subscribe,
     subscribe_many, text, varint,
 };
-pub(crate) use programs::{Beside, Compiled, node, python};
+pub(crate) use certificates::Certificates;
+pub(crate) use programs::{Beside, Compiled, installed, node, python};
 pub(crate) use raw::Raw;
+pub(crate) use relay::{Transport, relay};
 pub(crate) use scram::{Scram, user};
 pub(crate) use v5::{Answer, LIVE_ONLY, Properties, Publication, property, subscribe_v5, unsubscribe_v5};
+pub(crate) use web::{ACCEPTED, REQUEST, Web, frame};
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::channel;
@@ -41,18 +49,21 @@ fn pause() {
 
 /// The first line of a program's output; empty if it ends or stays silent instead.
 pub(crate) fn first_line(out: impl Read + Send + 'static) -> String {
-    first_line_with("", out)
+    lines_with("", 1, out).pop().unwrap_or_default()
 }
 
-/// The same of those that begin like this.
-pub(crate) fn first_line_with(start: &'static str, out: impl Read + Send + 'static) -> String {
+/// So many lines of those that begin like this; none if the program ends or stays silent instead.
+pub(crate) fn lines_with(start: &'static str, count: usize, out: impl Read + Send + 'static) -> Vec<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
-        let (mut line, mut out) = (String::new(), BufReader::new(out));
-        while out.read_line(&mut line).is_ok_and(|count| count > 0) && !line.starts_with(start) {
-            line.clear();
+        let (mut found, mut line, mut out) = (Vec::new(), String::new(), BufReader::new(out));
+        while found.len() < count && out.read_line(&mut line).is_ok_and(|count| count > 0) {
+            let line = std::mem::take(&mut line);
+            if line.starts_with(start) {
+                found.push(line);
+            }
         }
-        let _ = sender.send(line);
+        let _ = sender.send(if found.len() == count { found } else { Vec::new() });
         // A program may have more to say; one that finds its output closed could end for that.
         let _ = std::io::copy(&mut out, &mut std::io::sink());
     });

@@ -13,10 +13,14 @@ pub(crate) fn program(name: &str) -> Command {
     Command::new(found.unwrap_or_else(|| missing(name)))
 }
 
-/// What `tests/run` put below the folder that cargo builds into: target/debug/pantala leads there.
-fn installed(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_BIN_EXE_pantala")).ancestors().nth(2).expect("a target folder");
-    let path = target.join(name);
+/// The folder that cargo builds into: target/debug/pantala leads there.
+pub(crate) fn target() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_pantala")).ancestors().nth(2).expect("a target folder")
+}
+
+/// What `tests/run` put there.
+pub(crate) fn installed(name: &str) -> PathBuf {
+    let path = target().join(name);
     if !path.exists() {
         missing(&path.display().to_string());
     }

@@ -46,6 +46,11 @@ impl Oracle {
             }
             Cause::TurnEnd => self.nothing_is_overdue(call),
             Cause::Lost { .. } => Ok(()),
+            Cause::Restored(_)
+            | Cause::Durable(_)
+            | Cause::Fetched(_)
+            | Cause::StoreIs(_)
+            | Cause::StoreStuck => Err(format!("there is no store, and {cause:?}")),
         }
     }
 

@@ -121,7 +121,7 @@ fn a_million_messages_for_one_who_sleeps_take_no_memory_and_opening_does_not_rea
     assert!(most < 5 << 20, "{most} bytes in memory");
     let disk = world.disk.clone();
     let mut unread = Unread(&mut world.settled);
-    let store = Store::open(disk, &mut unread, options, HashSeed(7), 0).expect("opens");
+    let mut store = Store::open(disk, &mut unread, options, HashSeed(7), 0).expect("opens");
     let mut owed = 0;
     let take = &mut |restored| {
         if let crate::engine::Restored::Session(session) = restored {

@@ -89,8 +89,8 @@ impl World {
     }
 
     /// What the store gives back at the start.
-    fn restored(&self) -> Outline {
-        let mut found = Outline::default();
+    fn restored(&mut self) -> Outline {
+        let (mut found, next_session) = (Outline::default(), self.store.next_session());
         let take = &mut |restored| match restored {
             Restored::Retained(message) => {
                 let topic = message.topic().to_owned();
@@ -99,7 +99,7 @@ impl World {
             Restored::Session(restored) => {
                 assert!(found.retained.is_empty(), "sessions come first");
                 let id = restored.stored.id.0;
-                assert!(id < self.store.next_session(), "no number is given twice");
+                assert!(id < next_session, "no number is given twice");
                 let mut held = Held::new(StoredSession { next_seq: 0, ..restored.stored });
                 held.subscriptions = restored.subscriptions.into_iter().collect();
                 held.inbound = restored.inbound.into_iter().map(|id| id.get()).collect();

@@ -26,6 +26,9 @@ fn child_that_changes() {
     let mut store = open(&folder());
     for number in store.position() + 1.. {
         step(&mut store, number);
+        if number % 3 == 0 {
+            store.give_back().expect("given back");
+        }
         println!("\nsettled {number}");
     }
 }

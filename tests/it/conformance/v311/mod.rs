@@ -17,6 +17,7 @@ mod c4_3_qos;
 mod c4_5_order;
 mod c4_7_topics;
 mod c4_8_errors;
+mod c6_websocket;
 mod c7_conformance;
 
 use crate::support::{Broker, Connect, Raw, connack, packet, publish, suback, subscribe, text};

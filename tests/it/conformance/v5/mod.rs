@@ -20,6 +20,7 @@ mod c4_3_qos;
 mod c4_4_delivery;
 mod c4_7_topics;
 mod c4_8_shared;
+mod c6_websocket;
 
 use crate::conformance::on_each_layout;
 use crate::support::{Connect, Properties, property};

@@ -1,0 +1,119 @@
+// A page in Chromium: browser.cjs SCENARIO URL SCREENSHOT. The page is tests/clients/page, served by the broker.
+//
+// Prints "ready" once the page has subscribed, for tests that publish from elsewhere. Exits with 0 when all is as it
+// should be. CHROMIUM is the browser; in HOME it keeps what it knows.
+'use strict'
+const assert = require('node:assert/strict')
+const { chromium } = require('playwright-core')
+
+const [scenario, url, screenshot] = process.argv.slice(2)
+// A bound for what never comes.
+const PATIENCE = 30_000
+
+// What goes wrong in a page unseen, and what it opens.
+function watch (page) {
+  const seen = { errors: [], sockets: [], answers: new Map() }
+  page.on('pageerror', error => seen.errors.push(String(error)))
+  page.on('console', message => { if (message.type() === 'error') seen.errors.push(message.text()) })
+  page.on('requestfailed', request => seen.errors.push(`${request.url()}: ${request.failure().errorText}`))
+  page.on('websocket', socket => seen.sockets.push(socket.url()))
+  page.on('response', response => seen.answers.set(new URL(response.url()).pathname, response))
+  return seen
+}
+
+async function connected (page) {
+  await page.goto(url)
+  await page.locator('#state.connected').waitFor()
+}
+
+function rows (page) {
+  return page.locator('#arrived tr').evaluateAll(rows => rows.map(row => [...row.cells].map(cell => cell.textContent)))
+}
+
+// Waits until so many messages have arrived in a page.
+async function arrived (page, count) {
+  await page.locator(`#arrived tr:nth-child(${count})`).waitFor()
+  return rows(page)
+}
+
+async function publish (page, topic, message) {
+  await page.locator('input[name=topic]').fill(topic)
+  await page.locator('input[name=message]').fill(message)
+  await page.locator('button').click()
+}
+
+const scenarios = {
+  // What one page publishes, and what comes from elsewhere, arrives in every page.
+  async messages (context) {
+    const pages = [await context.newPage(), await context.newPage()]
+    const seen = pages.map(watch)
+    for (const page of pages) await connected(page)
+    console.log('ready')
+    const others = ['greenhouse/temperature', '21.5 °C', '1']
+    for (const page of pages) assert.deepEqual(await arrived(page, 1), [others])
+    const typed = ['greenhouse/door', '<b>open</b>', '1']
+    await publish(pages[0], ...typed)
+    for (const page of pages) assert.deepEqual(await arrived(page, 2), [others, typed])
+
+    for (const { errors, sockets, answers } of seen) {
+      assert.deepEqual(errors, [])
+      // One connection, to where the page came from.
+      assert.deepEqual(sockets, [new URL('/', url.replace(/^http/, 'ws')).href])
+      const types = [...answers].map(([path, response]) => [path, response.status(), response.headers()['content-type'].split(';')[0]])
+      assert.deepEqual(types.sort(), [
+        ['/', 200, 'text/html'],
+        ['/mqtt.js', 200, 'text/javascript'],
+        ['/page.css', 200, 'text/css'],
+        ['/page.js', 200, 'text/javascript']
+      ])
+    }
+  },
+
+  // A second look at a page costs no second transfer of what has not changed.
+  async again (context) {
+    const page = await context.newPage()
+    await connected(page)
+    const known = await page.request.get(new URL('/mqtt.js', url).href)
+    const again = await page.request.get(new URL('/mqtt.js', url).href, { headers: { 'If-None-Match': known.headers().etag } })
+    assert.deepEqual([known.status(), again.status(), (await again.body()).length], [200, 304, 0])
+    await page.reload()
+    await page.locator('#state.connected').waitFor()
+  },
+
+  // A page of another origin, PAGE, connects to the broker.
+  async elsewhere (context) {
+    const page = await context.newPage()
+    await page.goto(process.env.PAGE)
+    const outcome = await page.evaluate(url => new Promise(resolve => {
+      const socket = new WebSocket(url, 'mqtt')
+      socket.onopen = () => resolve('opened')
+      socket.onerror = () => resolve('refused')
+    }), url.replace(/^http/, 'ws'))
+    assert.equal(outcome, 'opened')
+  },
+
+  // Nobody vouches for the broker.
+  async distrusted (context) {
+    const page = await context.newPage()
+    await assert.rejects(page.goto(url), /ERR_CERT_AUTHORITY_INVALID/)
+  }
+}
+
+async function main () {
+  // The tests may run as root, for whom Chromium has no sandbox; /dev/shm is small in containers.
+  const args = ['--no-sandbox', '--disable-dev-shm-usage']
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args })
+  try {
+    const context = await browser.newContext({ viewport: { width: 800, height: 600 } })
+    context.setDefaultTimeout(PATIENCE)
+    await scenarios[scenario](context)
+    await context.pages().at(-1).screenshot({ path: screenshot })
+  } finally {
+    await browser.close()
+  }
+}
+
+main().then(() => process.exit(0), error => {
+  console.error(error)
+  process.exit(1)
+})
