@@ -134,6 +134,8 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
+    /// The request by which messages that expired in the store were let go of last.
+    pub swept: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.
     pub published: Option<(Box<Will>, usize)>,

@@ -226,7 +226,7 @@ fn a_large_file_arrives_whole_at_a_slow_reader() {
 fn what_the_broker_may_not_read_is_forbidden() {
     let site = site();
     let file = site.path().join("www/letters.txt");
-    set_permissions(&file, PermissionsExt::from_mode(0)).expect("our file");
+    set_permissions(&file, PermissionsExt::from_mode(0o000)).expect("our file");
     if std::fs::File::open(&file).is_ok() {
         // The superuser may read everything.
         return;

@@ -173,7 +173,7 @@ impl Stored {
     }
 
     /// A response is put into a client's output.
-    pub(super) fn sent(&mut self, core: usize, key: ConnKey, frame: &[u8]) -> Verdict {
+    pub(super) fn sent(&self, core: usize, key: ConnKey, frame: &[u8]) -> Verdict {
         let at = self.client_of(core, key);
         let client = &self.clients[at];
         let (Packet::PubAck(ack) | Packet::PubRec(ack)) = whole(frame, client.habits.version)? else {
