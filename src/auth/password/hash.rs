@@ -22,7 +22,7 @@ use subtle::ConstantTimeEq;
 /// Bytes of salt for a new password.
 pub const SALT_BYTES: usize = 16;
 /// Memory for a new password: the first of the settings that OWASP gives for Argon2id (46 MiB, one pass, one lane), and
-/// Mosquitto's. A login costs some 30 ms of one core.
+/// Mosquitto's. A login costs some tens of milliseconds of one core.
 const MEMORY_KIB: u32 = 46 << 10;
 /// Passes over that memory for a new password.
 const PASSES: u32 = 1;
