@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// The broker's address.
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDRESS:PORT")]
     pub(crate) broker: SocketAddr,
+    /// The broker's address is that of a ws:// listener: MQTT goes through WebSockets at /mqtt, each packet in a frame.
+    #[arg(long)]
+    pub(crate) websocket: bool,
     /// Connections that publish.
     #[arg(long, short, default_value_t = 1)]
     pub(crate) publishers: u16,

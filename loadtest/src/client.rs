@@ -1,21 +1,20 @@
 //! One connection to the broker: raw packets, read and written in bulk.
 
+use crate::web::{Stream, Web};
 use bytes::BytesMut;
 use pantala::codec::{
     self, ConnAck, Connect, DecodeError, Frame, Packet, PacketType, Properties, PropertiesBuf, Property,
     ReasonCode, Split, SubAck, Subscribe, SubscribeFilters, SubscriptionOptions, Version,
 };
 use pantala::types::{PacketId, QoS};
+use pantala::websocket::Violation;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{bind, connect, recv, send, socket_with, sockopt};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
-/// How long the broker may take to answer CONNECT and SUBSCRIBE.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// A sign of life, which the broker answers.
 pub(crate) const PINGREQ: [u8; 2] = [0xc0, 0];
 const PACKET_MAX: u32 = 256 << 20;
@@ -41,6 +40,8 @@ pub(crate) enum Failure {
     Socket(String, Errno),
     #[error("{0}: the broker sent bytes that are no MQTT packet: {1}")]
     Malformed(String, DecodeError),
+    #[error("{0}: the broker sent bytes that are no frames of a WebSocket: {1}")]
+    Frames(String, Violation),
     #[error("{0}: the broker sent an unexpected {1:?}")]
     Unexpected(String, PacketType),
 }
@@ -50,6 +51,7 @@ pub(crate) enum Failure {
 pub(crate) struct Client {
     pub(crate) id: String,
     socket: OwnedFd,
+    web: Option<Box<Web>>,
     /// The beginning of a packet that is not whole yet.
     rest: Vec<u8>,
     /// What waits to be sent.
@@ -65,6 +67,8 @@ pub(crate) struct Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Hello<'a> {
     pub(crate) broker: SocketAddr,
+    /// Whether MQTT goes through a WebSocket.
+    pub(crate) websocket: bool,
     /// The number of the source address.
     pub(crate) source: u8,
     pub(crate) version: Version,
@@ -83,16 +87,23 @@ impl Client {
     /// The broker is not there or refuses.
     pub(crate) fn open(hello: Hello<'_>) -> Result<Self, Failure> {
         let socket = dial(hello.broker, hello.source).map_err(|e| Failure::Connect(hello.broker, e))?;
-        let mut stream = TcpStream::from(socket);
-        let id = hello.id.clone();
+        let no_answer = |what: &'static str| {
+            let id = hello.id.clone();
+            move |error| Failure::NoAnswer(id, what, error)
+        };
+        let mut stream = Stream::new(TcpStream::from(socket)).map_err(no_answer("CONNECT"))?;
+        if hello.websocket {
+            stream.upgrade(hello.broker).map_err(no_answer("the request for a WebSocket"))?;
+        }
         let (receive_maximum, keep_alive_s) = greet(&mut stream, &hello)?;
         if let Some((filter, qos)) = hello.filter {
-            subscribe(&mut stream, &id, hello.version, filter, qos)?;
+            subscribe(&mut stream, &hello.id, hello.version, filter, qos)?;
         }
-        stream.set_nonblocking(true).map_err(|error| Failure::NoAnswer(id.clone(), "CONNECT", error))?;
-        let socket = OwnedFd::from(stream);
-        let (rest, output) = (Vec::new(), Vec::new());
-        Ok(Self { id, socket, rest, output, sent: 0, receive_maximum, keep_alive_s })
+        // What came with the answers is read with what comes next.
+        let (socket, web, rest) = stream.into_parts();
+        socket.set_nonblocking(true).map_err(no_answer("CONNECT"))?;
+        let (socket, id, output) = (OwnedFd::from(socket), hello.id, Vec::new());
+        Ok(Self { id, socket, web, rest, output, sent: 0, receive_maximum, keep_alive_s })
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -115,9 +126,14 @@ impl Client {
             Err(Errno::INTR) => return Ok(true),
             Err(error) => return Err(Failure::Socket(self.id.clone(), error)),
         };
+        let len = match &mut self.web {
+            Some(web) => web.open(&mut scratch[left..left + count]),
+            None => Ok(count),
+        };
+        let len = len.map_err(|violation| Failure::Frames(self.id.clone(), violation))?;
         let max = u32::try_from(scratch.len()).unwrap_or(PACKET_MAX);
         scratch[..left].copy_from_slice(&self.rest);
-        let (bytes, mut at) = (&scratch[..left + count], 0);
+        let (bytes, mut at) = (&scratch[..left + len], 0);
         loop {
             match codec::split(&bytes[at..], max) {
                 Ok(Split::Whole { frame, len }) => {
@@ -135,6 +151,7 @@ impl Client {
 
     /// Writes what waits, as far as the socket takes it.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.web.iter_mut().for_each(|web| web.frame(&mut self.output));
         while self.sent < self.output.len() {
             match send(&self.socket, &self.output[self.sent..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(count) => self.sent += count,
@@ -144,6 +161,7 @@ impl Client {
             }
         }
         self.output.clear();
+        self.web.iter_mut().for_each(|web| web.sent());
         self.sent = 0;
         Ok(())
     }
@@ -161,7 +179,7 @@ fn dial(broker: SocketAddr, source: u8) -> Result<OwnedFd, Errno> {
 }
 
 /// CONNECT and CONNACK. Returns the Receive Maximum and the keep alive that holds.
-fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<(u16, u16), Failure> {
+fn greet(stream: &mut Stream, hello: &Hello<'_>) -> Result<(u16, u16), Failure> {
     let mut properties = PropertiesBuf::default();
     if hello.persistent && hello.version.is_v5() {
         properties.push(Property::SessionExpiryInterval(86_400));
@@ -191,13 +209,7 @@ fn greet(stream: &mut TcpStream, hello: &Hello<'_>) -> Result<(u16, u16), Failur
     }
 }
 
-fn subscribe(
-    stream: &mut TcpStream,
-    id: &str,
-    version: Version,
-    filter: &str,
-    qos: QoS,
-) -> Result<(), Failure> {
+fn subscribe(stream: &mut Stream, id: &str, version: Version, filter: &str, qos: QoS) -> Result<(), Failure> {
     let malformed = |error| Failure::Malformed(id.to_owned(), error);
     let (mut block, mut out) = (BytesMut::new(), BytesMut::new());
     SubscribeFilters::write(&mut block, filter, SubscriptionOptions::of(qos));
@@ -216,18 +228,12 @@ fn subscribe(
 }
 
 /// Sends bytes and waits for one packet.
-fn ask(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<(u8, Vec<u8>)> {
-    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+fn ask(stream: &mut Stream, bytes: &[u8]) -> io::Result<(u8, Vec<u8>)> {
     stream.write_all(bytes)?;
     let mut packet = vec![0; 2];
     let mut have = 0;
     loop {
-        stream.read_exact(&mut packet[have..]).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock => {
-                io::Error::new(ErrorKind::TimedOut, format!("nothing came in {ANSWER_WITHIN:?}"))
-            }
-            _ => error,
-        })?;
+        stream.read_exact(&mut packet[have..])?;
         have = packet.len();
         match codec::split(&packet, PACKET_MAX).map_err(io::Error::other)? {
             Split::Whole { frame, .. } => return Ok((frame.first, frame.body.to_vec())),

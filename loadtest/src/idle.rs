@@ -44,6 +44,7 @@ fn open(args: &Args, number: u32, count: u32) -> Result<Client, Failure> {
     let topic = format!("pantala-load/{pid}/idle/{number}");
     Client::open(Hello {
         broker: args.broker,
+        websocket: args.websocket,
         source: args.source(number, count),
         version: args.version(),
         keep_alive_s: args.keep_alive,

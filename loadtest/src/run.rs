@@ -76,6 +76,7 @@ impl<'a> Run<'a> {
             let role = if filter.is_some() { "sub" } else { "pub" };
             clients.push(Client::open(Hello {
                 broker: args.broker,
+                websocket: args.websocket,
                 source: args.source(number, args.connections()),
                 version: args.version(),
                 keep_alive_s: args.keep_alive,

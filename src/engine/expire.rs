@@ -10,10 +10,14 @@ impl Engine {
     pub fn expired(&mut self, expired: Expired) {
         let Expired { client_id, session: id, places, until } = expired;
         let Some(&key) = self.by_client.get(&client_id) else { return };
-        let Self { sessions, durable, gauges, counters, .. } = self;
+        let Self { sessions, durable, handovers, gauges, counters, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return };
-        // What was let go of before is not found again, unless that was under way.
-        if session.stored != Some(id) || session.link().is_some() || session.swept > until {
+        // What was let go of before is not found again, unless that was under way; nor is what is just leaving for others.
+        if handovers.is_busy(id)
+            || session.stored != Some(id)
+            || session.link().is_some()
+            || session.swept > until
+        {
             return;
         }
         gauges.queued_messages -= session.queue.len() as u64;

@@ -213,6 +213,11 @@ impl Engine {
     pub(super) fn moved(&mut self, id: SessionId) {
         let Some(handover) = self.handovers.all.get_mut(&id) else { return };
         handover.moving -= 1;
+        if handover.moving == 0
+            && let Some(session) = self.sessions.get_mut(handover.key)
+        {
+            session.swept = self.durable.last();
+        }
         if handover.moving == 0 && !handover.listed {
             self.handovers.all.remove(&id);
             self.durable.ask(PersistOp::End(id));
@@ -270,7 +275,8 @@ impl Engine {
         if let Some(session) = self.sessions.get(key) {
             let lies = session.queue.backlog_range();
             handover.range.start = handover.range.start.max(lies.start);
-            if session.queue.is_asking() {
+            // Nor may the store give back what it is told to forget.
+            if session.queue.is_asking() || !self.durable.has(session.swept) {
                 return false;
             }
             if handover.range.start >= lies.end.min(until) {

@@ -134,7 +134,7 @@ pub struct Session {
     pub unreleased: Unreleased,
     /// Messages that this client did not get because of a bound.
     pub dropped: u64,
-    /// The request by which messages that expired in the store were let go of last.
+    /// The request by which messages that lie in the store were let go of last, since they expired or moved to others.
     pub swept: u64,
     /// Its will, which was published and which the store has to have until it has what was published; and how much that waits
     /// for.

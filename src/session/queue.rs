@@ -491,6 +491,28 @@ mod tests {
     }
 
     #[test]
+    fn what_expires_goes_from_memory_and_from_what_the_store_has_but_not_while_it_is_on_its_way() {
+        let (mut queue, limits) = stored(10, 7);
+        let size = queued("1").size();
+        let gone = |queue: &mut Queue, seq| queue.expire(seq, size).map(|here| here.map(|queued| queued.seq));
+        assert_eq!(gone(&mut queue, 5), Some(None), "the store alone has it");
+        assert_eq!(gone(&mut queue, 2), Some(Some(2)));
+        assert_eq!(
+            (gone(&mut queue, 2), gone(&mut queue, 8)),
+            (None, None),
+            "gone, and not with the store yet"
+        );
+        assert_eq!((queue.len(), queue.bytes()), (8, 8 * size));
+        assert_eq!((queue.pop().map(|q| q.seq), queue.ask(&limits)), (Some(0), Some(4)));
+        assert_eq!(gone(&mut queue, 4), None, "it is on its way");
+        queue.load([4, 6].map(|seq| Queued { seq, ..queued("1") }));
+        queue.spill(&limits, |_| true);
+        assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [1, 3, 4, 6]);
+        assert_eq!([8, 9, 7].map(|seq| gone(&mut queue, seq)), [Some(None); 3]);
+        assert!(queue.is_empty() && queue.bytes() == 0 && queue.backlog() == Backlog::default());
+    }
+
+    #[test]
     fn while_the_oldest_are_with_the_store_a_full_queue_drops_the_newest() {
         let (mut queue, limits) = stored(6, 6);
         let limits = Limits { queue_messages_max: 6, overflow: Overflow::DropOldest, ..limits };

@@ -252,7 +252,7 @@ impl Shard {
                 return bytes.len();
             }
         };
-        if self.redirect(key, &connect) || self.not_spoken(key, &connect) {
+        if self.redirect(key, &connect) || self.not_spoken(key, &connect) || self.nameless(key, &connect) {
             return bytes.len();
         }
         match Identity::of(&connect) {
@@ -299,6 +299,22 @@ impl Shard {
         let refusal = Refusal::new(ReasonCode::UnsupportedProtocolVersion, why);
         self.answer(key, connect, refusal);
         self.refuse_connection(key, NoClient::Version(connect.version));
+        true
+    }
+
+    /// Refuses a client whose certificate has not the name that its listener asks for; true if it is so. Otherwise it could
+    /// choose anybody's in its CONNECT, as one without certificate may, who has to prove it by other means.
+    fn nameless(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
+        let Some(conn) = self.world.conns.get(key) else { return false };
+        let asked = conn.seat.gate().settings().username_from_cert.is_some();
+        let tls = conn.channel.as_ref().and_then(|channel| channel.tls());
+        let certified = tls.is_some_and(|tls| tls.inner().peer_certificates().is_some());
+        if !asked || !certified || conn.user.is_some() {
+            return false;
+        }
+        let why = "the certificate has no name that this listener could use as user name";
+        self.answer(key, connect, Refusal::new(ReasonCode::NotAuthorized, why));
+        self.refuse_connection(key, NoClient::Nameless);
         true
     }
 

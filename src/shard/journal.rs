@@ -97,6 +97,8 @@ pub(super) enum NoClient {
     Layer(Ending),
     #[error("TLS handshake: {0}")]
     Tls(TlsError),
+    #[error("its certificate has no name of the kind that username_from_cert of its listener asks for")]
+    Nameless,
     #[error("TLS handshake not done within handshake_timeout_ms of its listener")]
     HandshakeTimeout,
     #[error("too many other connections have not finished their CONNECT")]

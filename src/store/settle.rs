@@ -41,6 +41,11 @@ pub(super) fn settle(
     for (&id, changes) in sessions {
         settling.session(id, changes)?;
     }
+    for id in settling.sweep.at_once() {
+        if !delta.sessions.contains_key(&id) {
+            settling.thin_session(id)?;
+        }
+    }
     settling.finish_shared();
     settling.sweep_graves()?;
     settling.give_back()?;
@@ -56,7 +61,7 @@ pub(super) fn settle(
     }
     let Settling { settled, sweep, changes, thinned, .. } = settling;
     settled.apply(&mut changes.into_iter(), position)?;
-    thinned.into_iter().for_each(|(id, page)| sweep.is_done(id, page));
+    thinned.into_iter().for_each(|(id, page, count)| sweep.taken_out(id, page, count));
     Ok(())
 }
 
@@ -73,8 +78,8 @@ struct Settling<'a> {
     /// By page of bodies: how many references there are more, or fewer.
     refs: BTreeMap<u64, i64>,
     shared: Shared,
-    /// Pages of sessions that are without what has expired.
-    thinned: Vec<(SessionId, u64)>,
+    /// Pages of sessions that lose so many messages which have expired.
+    thinned: Vec<(SessionId, u64, usize)>,
 }
 
 /// Messages for several that this checkpoint writes.
@@ -101,14 +106,13 @@ impl Settling<'_> {
             return if before.is_some() { self.bury(id, key) } else { Ok(()) };
         }
         let mut record = match (before, &changes.session) {
-            (Some(record), None) => record,
-            (Some(record), Some(session)) => SessionRecord { session: (**session).clone(), ..record },
+            (Some(record), _) => record,
             (None, Some(session)) => SessionRecord::new((**session).clone()),
             (None, None) => return Err(damaged(BadRecord("a session without its record"))),
         };
         merge(&mut record, changes);
         if let Some(first) = self.drop_pages(id, &mut record)? {
-            self.thin_pages(id, &first, &mut record)?;
+            self.thin_pages(id, &first, &mut record, &changes.done)?;
         }
         self.pages(id, changes);
         for (filter, value) in &changes.subscriptions {
@@ -196,13 +200,32 @@ impl Settling<'_> {
         Ok(kept.map(|(_, key)| key))
     }
 
-    /// Takes what is done out of pages in which something has expired, and the pages with the last of it.
-    fn thin_pages(&mut self, id: SessionId, first: &Bytes, record: &mut SessionRecord) -> io::Result<()> {
-        for number in self.sweep.found(id) {
+    /// Takes out of a session's pages what was done before, where that is most of them.
+    fn thin_session(&mut self, id: SessionId) -> io::Result<()> {
+        let key = Bytes::copy_from_slice(&number_key(id.0));
+        let Some(value) = self.settled.get(Tree::Sessions, &key)? else { return Ok(()) };
+        let mut record = SessionRecord::decode(id, &value).map_err(damaged)?;
+        self.thin_pages(id, &Bytes::new(), &mut record, &BTreeSet::new())?;
+        self.put(Tree::Sessions, key, Some(record.encode().into()));
+        Ok(())
+    }
+
+    /// Takes what is done out of pages in which something has expired, and the pages with the last of it. Those with numbers
+    /// of which nothing is `newly` done are not read.
+    fn thin_pages(
+        &mut self,
+        id: SessionId,
+        first: &Bytes,
+        record: &mut SessionRecord,
+        newly: &BTreeSet<u64>,
+    ) -> io::Result<()> {
+        for (number, found) in self.sweep.found(id) {
             let key = Bytes::copy_from_slice(&page_key(id, number));
-            let Some(page) = self.settled.get(Tree::Queues, &key)?.filter(|_| key >= *first) else {
+            let touched = found.at_once || newly.range(number..=found.last).next().is_some();
+            if key < *first || !touched {
                 continue;
-            };
+            }
+            let Some(page) = self.settled.get(Tree::Queues, &key)? else { continue };
             let (needless, kept): (Vec<_>, Vec<_>) = entries(id, &page)
                 .map_err(damaged)?
                 .into_iter()
@@ -212,10 +235,10 @@ impl Settling<'_> {
                     *self.refs.entry(*page).or_default() -= 1;
                 }
             }
+            self.thinned.push((id, number, needless.len()));
             if needless.is_empty() {
                 continue;
             }
-            self.thinned.push((id, number));
             let mut writer = PageWriter::default();
             kept.iter().for_each(|(recipient, content)| writer.entry(recipient, content));
             let page = (!writer.is_empty()).then(|| writer.finish());
@@ -311,10 +334,13 @@ impl Settling<'_> {
 
 /// Takes what has changed into a session's record.
 pub(super) fn merge(record: &mut SessionRecord, changes: &Changes) {
+    // A session's terms may come behind messages with higher numbers than it had when they were settled: of another core,
+    // which keeps them for both.
+    let next_seq = record.session.next_seq.max(changes.next_seq);
     if let Some(session) = &changes.session {
         record.session = (**session).clone();
     }
-    record.session.next_seq = record.session.next_seq.max(changes.next_seq);
+    record.session.next_seq = record.session.next_seq.max(next_seq);
     record.done.extend(&changes.done);
     record.done.sort_unstable();
     record.done.dedup();

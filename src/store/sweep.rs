@@ -17,7 +17,7 @@ use crate::engine::{Expired, Place};
 use crate::session::ENTRY_BYTES;
 use crate::types::{Message, Now, SessionId, Span};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
 /// Pages read at a time, and how often in one step: about two megabytes in all.
@@ -41,8 +41,19 @@ pub struct Sweep {
     ended: Now,
     /// Messages have been there before any step.
     begun: bool,
-    /// Pages with something that expired, as far as they were found in this pass, by the first number of each.
-    found: BTreeMap<SessionId, BTreeSet<u64>>,
+    /// Pages that are to be written again, as far as they were found in this pass, by the number in their key.
+    found: BTreeMap<SessionId, BTreeMap<u64, Found>>,
+}
+
+/// A page that is to be written again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    /// The highest number in it.
+    pub(super) last: u64,
+    /// How many of its messages have expired and were not taken out yet.
+    left: usize,
+    /// Most of it was let go of before it was found: after a start, say.
+    pub(super) at_once: bool,
 }
 
 impl Sweep {
@@ -99,14 +110,23 @@ impl Sweep {
         delivery.expiry.or(self.longest).map(|span| delivery.received + span)
     }
 
-    /// Pages of a session in which something has expired.
-    pub(super) fn found(&self, id: SessionId) -> Vec<u64> {
-        self.found.get(&id).into_iter().flatten().copied().collect()
+    /// Sessions with pages of which most was let go of.
+    pub(super) fn at_once(&self) -> Vec<SessionId> {
+        let any = |pages: &BTreeMap<u64, Found>| pages.values().any(|page| page.at_once);
+        self.found.iter().filter(|(_, pages)| any(pages)).map(|(id, _)| *id).collect()
     }
 
-    /// A page that was found is as it should be.
-    pub(super) fn is_done(&mut self, id: SessionId, page: u64) {
-        if let Some(pages) = self.found.get_mut(&id) {
+    /// Pages of a session that are to be written again, by the numbers in their keys.
+    pub(super) fn found(&self, id: SessionId) -> Vec<(u64, Found)> {
+        self.found.get(&id).into_iter().flatten().map(|(page, found)| (*page, *found)).collect()
+    }
+
+    /// A page that was found is without so many of its messages.
+    pub(super) fn taken_out(&mut self, id: SessionId, page: u64, count: usize) {
+        let Some(pages) = self.found.get_mut(&id) else { return };
+        let Some(found) = pages.get_mut(&page) else { return };
+        (found.left, found.at_once) = (found.left.saturating_sub(count), false);
+        if found.left == 0 {
             pages.remove(&page);
         }
     }
@@ -132,10 +152,10 @@ impl Looking<'_> {
             let record = record.map(|record| SessionRecord::decode(session, &record).map_err(damaged));
             self.owner = Some((session, record.transpose()?));
         }
-        let (mut places, mut needless, mut all) = (Vec::new(), 0, 0);
+        let (mut places, mut needless, mut all, mut last) = (Vec::new(), 0, 0, first);
         for (recipient, content) in entries(session, page).map_err(damaged)? {
             let Some((_, Some(record))) = &self.owner else { return Ok(()) };
-            all += 1;
+            (all, last) = (all + 1, last.max(recipient.seq));
             if record.is_needless(recipient.seq) {
                 needless += 1;
                 continue;
@@ -153,9 +173,9 @@ impl Looking<'_> {
                 None => {}
             }
         }
-        // What was done since a page was found is in it still: also without anything new it is worth to be written again.
-        if !places.is_empty() || needless * 2 > all {
-            sweep.found.entry(session).or_default().insert(first);
+        let (left, at_once) = (places.len(), needless * 2 > all);
+        if left > 0 || at_once {
+            sweep.found.entry(session).or_default().insert(first, Found { last, left, at_once });
         }
         if let (Some((_, Some(record))), false) = (&self.owner, places.is_empty()) {
             sweep.expect(self.now + AGAIN);

@@ -17,7 +17,11 @@ function watch (page) {
   page.on('console', message => { if (message.type() === 'error') seen.errors.push(message.text()) })
   page.on('requestfailed', request => seen.errors.push(`${request.url()}: ${request.failure().errorText}`))
   page.on('websocket', socket => seen.sockets.push(socket.url()))
-  page.on('response', response => seen.answers.set(new URL(response.url()).pathname, response))
+  page.on('response', response => {
+    const { protocol, pathname } = new URL(response.url())
+    // MQTT.js makes a worker for its timers out of nothing.
+    if (protocol !== 'blob:') seen.answers.set(pathname, response)
+  })
   return seen
 }
 
@@ -78,6 +82,36 @@ const scenarios = {
     assert.deepEqual([known.status(), again.status(), (await again.body()).length], [200, 304, 0])
     await page.reload()
     await page.locator('#state.connected').waitFor()
+  },
+
+  // What a page leaves open is as for the page itself; what it says is left as it is.
+  async urls (context) {
+    const page = await context.newPage()
+    const seen = watch(page)
+    await page.goto(url)
+    const address = url.replace(/^http/, 'ws').replace(/\/$/, '')
+    const { port } = new URL(url)
+    const opened = await page.evaluate(async port => {
+      const connects = [
+        [], ['', { keepalive: 7 }], [undefined, { path: '/mqtt' }], [{ clientId: 'page' }], ['/mqtt'],
+        [`ws://localhost:${port}/mqtt`], [{ host: 'localhost', port: Number(port), protocol: 'ws' }]
+      ]
+      const clients = connects.map(options => mqtt.connect(...options))
+      clients.push(await mqtt.connectAsync(), await mqtt.connectAsync('/mqtt', { clientId: 'other' }))
+      await Promise.all(clients.map(client => client.connected || new Promise(resolve => client.on('connect', resolve))))
+      for (const client of clients) client.end()
+      return clients.map(({ options }) => [options.clientId.slice(0, 5), options.keepalive, options.path])
+    }, port)
+    assert.deepEqual(opened, [
+      ['mqttj', 60, '/'], ['mqttj', 7, '/'], ['mqttj', 60, '/mqtt'], ['page', 60, '/'], ['mqttj', 60, '/mqtt'],
+      ['mqttj', 60, '/mqtt'], ['mqttj', 60, '/'], ['mqttj', 60, '/'], ['other', 60, '/mqtt']
+    ])
+    // One of them is that of the page's own script.
+    assert.deepEqual(seen.sockets.sort(), [
+      `${address}/`,
+      `${address}/`, `${address}/`, `${address}/mqtt`, `${address}/`, `${address}/mqtt`,
+      `ws://localhost:${port}/mqtt`, `ws://localhost:${port}/`, `${address}/`, `${address}/mqtt`
+    ].sort())
   },
 
   // A page of another origin, PAGE, connects to the broker.

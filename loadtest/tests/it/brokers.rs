@@ -7,7 +7,7 @@ const MESSAGES: u32 = 1_000;
 const SHORT: &str = "--warmup 0 --messages 1000 --quiet 30";
 
 /// Every shape, QoS and version: all messages get through and nothing is wrong.
-fn gets_everything_through(broker: SocketAddr) {
+fn gets_everything_through(broker: SocketAddr, through: &str) {
     // Publishers, subscribers, topics; how many get each message.
     for (publishers, subscribers, topics, each) in
         [(1, 20, 1, 20), (20, 1, 1, 1), (20, 20, 20, 1), (7, 9, 3, 3), (1, 1, 1, 1)]
@@ -15,7 +15,7 @@ fn gets_everything_through(broker: SocketAddr) {
         for version in ["3.1", "3.1.1", "5"] {
             for qos in 0..3 {
                 let arguments = format!(
-                    "-p {publishers} -s {subscribers} -t {topics} -q {qos} -V {version} --inflight 50 {SHORT}"
+                    "-p {publishers} -s {subscribers} -t {topics} -q {qos} -V {version} --inflight 50 {SHORT} {through}"
                 );
                 let result = load(broker, &arguments);
                 result.is_well(MESSAGES * each);
@@ -72,7 +72,23 @@ fn keeps_idle_connections(broker: SocketAddr, pid: u32) {
 
 #[test]
 fn pantala_gets_everything_through() {
-    gets_everything_through(Pantala::start().address);
+    gets_everything_through(Pantala::start().address, "");
+}
+
+#[test]
+fn pantala_gets_everything_through_websockets() {
+    let pantala = Pantala::start();
+    gets_everything_through(pantala.web, "--websocket");
+    for payload in [16, 110, 65_520, 1_000_000] {
+        load(
+            pantala.web,
+            &format!("--websocket -q 1 --payload {payload} --warmup 0 --messages 20 --quiet 30"),
+        )
+        .is_well(20);
+    }
+    let refused = load(pantala.address, "--websocket --messages 1");
+    assert_eq!(refused.exit_code, Some(2));
+    assert!(refused.error.contains("the request for a WebSocket"), "{}", refused.error);
 }
 
 #[test]
@@ -95,7 +111,7 @@ fn pantala_is_measured() {
 #[test]
 fn mosquitto_gets_everything_through_at_a_rate_and_measured() {
     let Some(broker) = Mosquitto::start() else { return };
-    gets_everything_through(broker.address);
+    gets_everything_through(broker.address, "");
     takes_payloads_of_all_sizes(broker.address);
     keeps_a_rate(broker.address);
     is_measured(broker.address, broker.pid());

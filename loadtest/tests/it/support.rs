@@ -1,6 +1,7 @@
 //! Brokers to put load on, and what the load generator says of them.
 
 use pantala::broker::{Broker, Settings};
+use pantala::transport::settings::Framing;
 use pantala::transport::{Address, ListenerSettings};
 use pantala::types::{Features, Limits};
 use rustix::thread::{CpuSet, sched_getaffinity};
@@ -23,6 +24,8 @@ pub(crate) struct Pantala {
     /// `None` only while it is dropped.
     broker: Option<Broker>,
     pub(crate) address: SocketAddr,
+    /// Where it listens for WebSockets.
+    pub(crate) web: SocketAddr,
 }
 
 impl Pantala {
@@ -30,10 +33,12 @@ impl Pantala {
         let allowed = sched_getaffinity(None).expect("our own processors");
         let core = (0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).expect("one of them");
         let broker = Broker::start(Settings {
-            listeners: vec![(
-                Address::Net(SocketAddr::from(([127, 0, 0, 1], 0))),
-                ListenerSettings::default(),
-            )],
+            listeners: [Framing::Mqtt, Framing::WebSocket]
+                .map(|framing| {
+                    let address = Address::Net(SocketAddr::from(([127, 0, 0, 1], 0)));
+                    (address, ListenerSettings { framing, ..ListenerSettings::default() })
+                })
+                .to_vec(),
             cores: vec![core, core],
             limits: Limits::default(),
             features: Features::default(),
@@ -42,8 +47,8 @@ impl Pantala {
             store: None,
         });
         let broker = broker.expect("the broker starts");
-        let address = broker.listening()[0].address.port().expect("it is one");
-        Self { broker: Some(broker), address }
+        let [address, web] = [0, 1].map(|at| broker.listening()[at].address.port().expect("it is one"));
+        Self { broker: Some(broker), address, web }
     }
 }
 

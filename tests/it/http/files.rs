@@ -5,7 +5,6 @@ use super::client::{Answer, Http};
 use crate::support::Broker;
 use std::fs::{create_dir, set_permissions, write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
 use tempfile::TempDir;
 
 /// A folder to serve, `www`, in one with secrets.
@@ -235,8 +234,12 @@ fn what_the_broker_may_not_read_is_forbidden() {
 }
 
 #[test]
-fn a_folder_that_is_missing_is_a_mistake_in_the_settings_or_not_found() {
-    let nowhere = Path::new("/nonexistent/www");
-    let broker = broker(&format!("static_dir = {nowhere:?}\n"));
+fn a_folder_may_be_made_while_the_broker_runs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let www = folder.path().join("www");
+    let broker = broker(&format!("static_dir = {www:?}\n"));
     assert_eq!(get(&broker, "/", "").status, 404);
+    create_dir(&www).expect("a folder");
+    write(www.join("index.html"), "late").expect("a file");
+    assert_eq!(get(&broker, "/", "").text(), "late");
 }

@@ -71,6 +71,14 @@ fn a_browser_asks_for_what_it_knows_only_whether_it_has_changed() {
     assert!(browser.status().expect("the browser starts").success());
 }
 
+#[test]
+fn a_page_may_name_a_path_or_another_broker() {
+    let site = site();
+    let broker = super::broker(&serving(&site));
+    let mut browser = Browser::new().scenario("urls", &format!("http://{}/", broker.beside), "urls");
+    assert!(browser.status().expect("the browser starts").success());
+}
+
 /// Serves an empty page to whoever asks, and tells its port.
 fn elsewhere() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

@@ -3,7 +3,8 @@
 use super::client::Http;
 use super::{broker, encrypted, page};
 use crate::support::{
-    ACCEPTED, Broker, Connect, REQUEST, Raw, Transport, Web, connack, frame, publish, relay, until,
+    ACCEPTED, Broker, Connect, PINGREQ, PINGRESP, REQUEST, Raw, Transport, Web, connack, frame, publish,
+    relay, until,
 };
 
 /// The answer to an upgrade, whatever the order and letters of its headers.
@@ -210,20 +211,40 @@ fn what_is_not_http_or_too_long_is_refused() {
 }
 
 #[test]
-fn who_says_nothing_or_half_costs_others_nothing() {
+fn who_says_nothing_or_half_is_closed_and_costs_others_nothing() {
     let broker = broker(&page());
-    let silent: Vec<Raw> = (0..200).map(|_| Raw::open(broker.beside)).collect();
-    let half: Vec<Raw> = (0..200)
-        .map(|_| {
-            let mut raw = Raw::open(broker.beside);
-            raw.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ");
-            raw
-        })
-        .collect();
-    assert_eq!(Http::open(broker.beside).get("/", "").status, 200);
-    open(&broker).connect("web");
+    let silent: Vec<Raw> = (0..100).map(|_| Raw::open(broker.beside)).collect();
+    let half = (0..100).map(|_| {
+        let mut raw = Raw::open(broker.beside);
+        raw.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ");
+        raw
+    });
+    let half: Vec<Raw> = half.collect();
+    let mut idle = Http::open(broker.beside);
+    assert_eq!(idle.get("/", "").status, 200);
+    let mut web = open(&broker);
+    web.connect("web");
     broker.serves();
-    drop((silent, half));
+    let mut slow: Vec<Raw> = silent.into_iter().chain(half).chain([idle.0]).collect();
+    for raw in &mut slow {
+        let (bytes, closed) = raw.rest();
+        assert!(closed && (bytes.is_empty() || bytes.starts_with(b"HTTP/1.1 408 ")), "{bytes:?}");
+    }
+    // A WebSocket may be silent for longer.
+    web.send(&PINGREQ);
+    web.expect(&PINGRESP);
+}
+
+#[test]
+fn a_handshake_that_does_not_go_on_is_given_up() {
+    let (broker, ..) = encrypted("handshake_timeout_ms = 500\nhandshakes_max = 2\n");
+    let mut silent: Vec<Raw> = (0..4).map(|_| Raw::open(broker.beside)).collect();
+    silent[0].send(&[0x16, 3, 1, 2, 0, 1]);
+    for raw in &mut silent {
+        raw.expect_closed();
+    }
+    until("it is logged", || broker.log().contains("not done in time: TLS handshake"));
+    broker.serves();
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What runs on while the broker does not: expiries and wills. Here time itself is what is tested.
 
-use super::{Life, RESTARTS, clean, each_restart_with, persistent};
-use crate::support::{Connect, Raw, property, publish, until};
+use super::full::numbered;
+use super::{End, Life, RESTARTS, clean, each_restart_with, persistent};
+use crate::support::{Connect, Raw, property, publish, publish_v5, until};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 const EXPIRES: u8 = property::SESSION_EXPIRY;
@@ -120,6 +123,55 @@ fn messages_without_an_expiry_wait_for_the_default() {
     publisher.publishes_v3(0, "d", b"new");
     let got = persistent(&life, "sleeper", true).packet();
     assert!(got.ends_with(b"new"), "{got:02x?}");
+}
+
+/// What a folder takes on the disk.
+fn taken(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let of = |path: std::path::PathBuf| {
+        let data = path.metadata().expect("there");
+        if data.is_dir() { taken(&path) } else { data.blocks() * 512 }
+    };
+    entries.map(of).sum()
+}
+
+#[test]
+fn messages_that_expire_for_one_who_sleeps_leave_its_queue_and_the_disk() {
+    let settings = "checkpoint_bytes = 1_048_576\n[session]\nqueue_memory_bytes = 4_096\nqueue_messages_max = 1_500\n[sys]\ninterval_s = 1";
+    let mut life = Life::ending((End::Stopped, 2, 1), settings);
+    let mut sleeper = life.kept_v5("sleeper", false);
+    sleeper.subscribe_v5("s", 1);
+    sleeper.leave();
+    let mut publisher = life.v5("publisher");
+    let expiry = property::four(property::MESSAGE_EXPIRY, 1);
+    for n in 0..1_500 {
+        let properties = if n % 10 == 0 { &[][..] } else { &expiry };
+        publisher.publishes(0, "s", properties, &numbered(n)[..2_500]);
+    }
+    publisher.send(&publish_v5(2, "s", Some(1), &[], b"too many"));
+    let refused = publisher.packet();
+    assert_eq!((refused[0], refused.get(4)), (0x40, Some(&0x97)), "the queue is full: {refused:02x?}");
+    life.end();
+    let before = taken(&life.path().join("settled"));
+    assert!(before > 3_000_000, "{before}");
+    life.resume();
+    let mut watcher = clean(&life, "watcher");
+    watcher.subscribe("$SYS/broker/queued messages/count", 0);
+    until("what has expired is gone", || watcher.packet().ends_with(b"count150"));
+    let mut counter = clean(&life, "counter");
+    counter.subscribe("$SYS/broker/dropped/expired", 0);
+    until("it is counted", || counter.packet().ends_with(b"expired1350"));
+    // There is room for more.
+    let mut publisher = life.v5("publisher");
+    publisher.publishes(0, "s", &[], b"new");
+    life.restart();
+    let after = taken(&life.path().join("settled"));
+    assert!(after < before / 3, "{after} of {before}");
+    let mut sleeper = life.kept_v5("sleeper", true);
+    for n in (0..1_500).step_by(10) {
+        assert_eq!(sleeper.publication().payload, numbered(n)[..2_500], "message {n}");
+    }
+    assert_eq!(sleeper.publication().payload, b"new");
 }
 
 #[test]

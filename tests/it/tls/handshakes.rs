@@ -6,7 +6,7 @@ use pantala::transport::settings::TlsVersion;
 use pantala::transport::tls::Acceptor;
 use rcgen::{KeyPair, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, Error, HandshakeKind, PeerIncompatible, ProtocolVersion};
+use rustls::{CertificateError, CipherSuite, Error, HandshakeKind, PeerIncompatible, ProtocolVersion};
 use std::sync::Arc;
 
 #[test]
@@ -97,7 +97,11 @@ fn a_client_sees_the_certificate_of_the_host_that_it_names() {
     // Shown the first one, clients see for themselves that it is not for these.
     for host in ["a.example", "x.y.a.example", "other.example", "192.0.2.1"] {
         let refused = connect_to(host, &Arc::new(trusting(&authority)), &acceptor).unwrap_err();
-        assert!(matches!(refused, Refused::Client(Error::InvalidCertificate(_))), "{host}: {refused:?}");
+        let Refused::Client(Error::InvalidCertificate(why)) = refused else { panic!("{host}: {refused:?}") };
+        let CertificateError::NotValidForNameContext { presented, .. } = why else {
+            panic!("{host}: {why:?}")
+        };
+        assert_eq!(presented, ["DnsName(\"first.example\")"], "{host}");
     }
 }
 

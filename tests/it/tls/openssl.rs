@@ -1,7 +1,8 @@
 //! `openssl s_client`, let in and refused.
 
 use super::site::{Outcome, Site, broker, s_client};
-use crate::support::{Broker, until};
+use crate::support::{Broker, connack, until};
+use rcgen::DnType;
 
 /// What a client with these arguments comes to, that trusts the authority and shows a certificate.
 fn showing(broker: &Broker, site: &Site, client: &str, more: &[&str]) -> Outcome {
@@ -97,6 +98,26 @@ fn client_certificates_that_do_not_count_are_refused_with_their_reason() {
     logged(&broker, "Revoked");
     logged(&broker, "peer sent no certificates");
     showing(&broker, &site, "good", &[]).is_served();
+}
+
+#[test]
+fn a_certificate_without_the_name_that_makes_the_user_is_refused() {
+    let site = Site::new();
+    let nameless = site.authority.sign("x", |params| {
+        params.distinguished_name.remove(DnType::CommonName);
+    });
+    site.folder.keep("nameless", &nameless);
+    let settings = site.asking().replace("require_client_cert = true", "username_from_cert = \"cn\"");
+    let broker = broker(&settings);
+    let refused = showing(&broker, &site, "nameless", &[]);
+    assert_eq!(refused.said, connack(false, 5), "{}", refused.errors);
+    logged(
+        &broker,
+        "its certificate has no name of the kind that username_from_cert of its listener asks for",
+    );
+    showing(&broker, &site, "good", &[]).is_served();
+    // Whoever shows none is who its CONNECT says, if that can be proved.
+    anonymous(&broker, &site, &[]).is_served();
 }
 
 #[test]

@@ -1,11 +1,12 @@
-//! The store's two threads as one machine that a seed drives: the order of things is that of `src/shard/storage.rs`, and
+//! The store's two threads as one machine that a seed drives: the order of things is that of `src/shard/storage/`, and
 //! when each happens is chance.
 
-use super::broker::shard_id;
+mod committer;
+
 use super::bug::Bug;
 use crate::oracle::Verdict;
 use crate::shard::{Item, Placement};
-use pantala::engine::{Engine, Fetched, Restored, RestoredSession, StoreState};
+use pantala::engine::{Fetched, Restored, RestoredSession, StoreState};
 use pantala::store::{
     Checkpoint, Entry, Lasting, MemorySettled, Options, PageRead, Reading, Settled, SimDisk, Store, SyncMode,
     Tree,
@@ -66,7 +67,8 @@ pub(super) struct Committer {
     pub(super) stuck: bool,
     beat: Now,
     beats: u64,
-    bytes_seen: u64,
+    /// The journal's segments and what the store took when the free space was last looked at.
+    seen: (usize, u64),
     /// A seeded bug: the group that is kept one commit too late.
     late: Vec<(ShardId, Item)>,
 }
@@ -139,7 +141,7 @@ impl Keeper {
             stuck: false,
             beat: Now(0),
             beats: 0,
-            bytes_seen: 0,
+            seen: (0, 0),
             late: Vec::new(),
         };
         let before = std::mem::replace(&mut self.shards, shards);
@@ -167,256 +169,6 @@ impl Keeper {
     /// Whether the disk is as small as it was made.
     pub(super) fn is_short(&self) -> bool {
         self.free_bytes() < RESERVE
-    }
-}
-
-impl Committer {
-    /// When the broker was last known to run.
-    pub(super) fn alive(&self) -> Now {
-        self.store.alive()
-    }
-
-    pub(super) fn next_session(&self) -> u64 {
-        self.store.next_session()
-    }
-
-    fn push(&mut self, to: ShardId, item: Item) {
-        self.outbox.push((to, item));
-    }
-
-    fn push_all(&mut self, item: impl Fn() -> Item) {
-        for shard in (0..self.shards).map(ShardId) {
-            self.push(shard, item());
-        }
-    }
-
-    fn restore(&mut self, all: &[Restored], placement: Placement, (bug, before): (Option<Bug>, u16)) {
-        let mut shares: Vec<Vec<Restored>> = (0..self.shards).map(|_| Vec::new()).collect();
-        for restored in all {
-            let owner = match restored {
-                Restored::Session(session) => {
-                    let owner = placement.owner(&session.stored.client_id);
-                    ShardId(u16::try_from(owner).expect("few shards"))
-                }
-                Restored::Retained(message) => {
-                    Engine::keeper_of(placement.seed, self.shards, message.topic())
-                }
-            };
-            let Some(restored) = Bug::misread(bug, restored) else { continue };
-            shares[owner.index()].push(restored);
-        }
-        if bug == Some(Bug::CoreForgotten) && before > self.shards {
-            shares[0].clear();
-        }
-        for (owner, mut share) in (0..).map(ShardId).zip(shares) {
-            while !share.is_empty() {
-                let rest = share.split_off(share.len().min(RESTORED_MAX));
-                self.push(owner, Item::Restored(std::mem::replace(&mut share, rest)));
-            }
-            self.push(owner, Item::RestoredAll);
-        }
-    }
-
-    /// A turn of the thread that commits.
-    pub(super) fn turn(&mut self, now: Now, keeper: &mut Keeper, rng: &mut Rng) {
-        self.hear(keeper.bug, rng);
-        self.results(keeper, rng);
-        self.commit(keeper);
-        if self.store.bytes_on_disk() > self.bytes_seen {
-            self.look_at_disk(keeper);
-        }
-        if self.store.checkpoint_due() {
-            self.checkpoint();
-        }
-        self.beat(now, keeper);
-    }
-
-    fn hear(&mut self, bug: Option<Bug>, rng: &mut Rng) {
-        if self.store.is_swamped() && !self.store.is_unsettled() {
-            return;
-        }
-        for _ in 0..BUDGET {
-            let Some((from, item)) = self.inbox.pop_front() else { return };
-            match item {
-                Item::Persist(batch) if bug == Some(Bug::KeptTooLate) => {
-                    self.push(from, Item::Durable(batch.until));
-                    let before = std::mem::replace(&mut self.late, vec![(from, Item::Persist(batch))]);
-                    for (from, item) in before {
-                        if let Item::Persist(batch) = item {
-                            self.store.submit(from, batch);
-                        }
-                    }
-                }
-                Item::Persist(batch) => {
-                    if bug == Some(Bug::SaidTooEarly) {
-                        self.push(from, Item::Durable(batch.until));
-                    }
-                    self.store.submit(from, batch);
-                }
-                Item::Fetch(fetch) => {
-                    let read = self.store.fetch(fetch);
-                    self.jobs.push_back(Job::Read(from, read));
-                }
-                other => unreachable!("{other:?} is not for the store"),
-            }
-            if rng.chance(1, 20) {
-                return;
-            }
-        }
-    }
-
-    fn results(&mut self, keeper: &mut Keeper, rng: &mut Rng) {
-        while let Some(done) = self.results.pop_front() {
-            match done {
-                Done::Read(to, mut fetched) => {
-                    if keeper.bug == Some(Bug::AnswerCut) && fetched.messages.len() > 1 && rng.chance(1, 2) {
-                        fetched.messages.remove(0);
-                    }
-                    self.push(to, Item::Fetched(fetched));
-                }
-                Done::Settled(bytes) => {
-                    keeper.unflushed = false;
-                    // Segments that cannot be given back now are found at the next start.
-                    let _ = self.store.finish_checkpoint(bytes);
-                    if bytes.is_none() {
-                        self.refuse();
-                    }
-                }
-            }
-        }
-    }
-
-    fn commit(&mut self, keeper: &mut Keeper) {
-        if !self.store.has_waiting() {
-            return;
-        }
-        let (outbox, mut said) = (&mut self.outbox, 0u64);
-        let silent = matches!(keeper.bug, Some(Bug::KeptTooLate | Bug::SaidTooEarly));
-        let committed = self.store.commit(&mut |core, until| {
-            said += 1;
-            let lost = keeper.bug == Some(Bug::AnswerLost) && until.is_multiple_of(7);
-            if !silent && !lost {
-                outbox.push((core, Item::Durable(until)));
-            }
-        });
-        match committed {
-            Ok(()) => {
-                self.stuck = false;
-                keeper.commits += 1;
-            }
-            Err(_) => {
-                self.refuse();
-                if !std::mem::replace(&mut self.stuck, true) {
-                    self.push_all(|| Item::StoreStuck);
-                }
-            }
-        }
-    }
-
-    fn refuse(&mut self) {
-        if self.state == StoreState::Ready {
-            self.tell(StoreState::Refusing);
-        }
-    }
-
-    fn tell(&mut self, state: StoreState) {
-        self.state = state;
-        self.push_all(|| Item::StoreIs(state));
-    }
-
-    fn checkpoint(&mut self) {
-        if let Some(checkpoint) = self.store.begin_checkpoint() {
-            self.jobs.push_back(Job::Settle(checkpoint));
-        }
-    }
-
-    fn beat(&mut self, now: Now, keeper: &Keeper) {
-        if now < self.beat {
-            return;
-        }
-        self.beat = now + BEAT;
-        self.beats += 1;
-        self.look_at_disk(keeper);
-        if self.store.is_unsettled() || self.state == StoreState::Refusing {
-            self.checkpoint();
-        }
-        if self.beats.is_multiple_of(NOTED) {
-            self.store.heartbeat(now);
-        }
-    }
-
-    fn look_at_disk(&mut self, keeper: &Keeper) {
-        self.bytes_seen = self.store.bytes_on_disk();
-        let (low, over) = (keeper.is_short(), self.store.over_bound().is_some());
-        match self.state {
-            StoreState::Ready if over || low => self.tell(StoreState::Refusing),
-            StoreState::Refusing
-                if !low && !over && !self.store.has_waiting() && !self.store.is_unsettled() =>
-            {
-                self.tell(StoreState::Ready);
-            }
-            _ => {}
-        }
-    }
-
-    /// A turn of the thread that owns the settled state: it does one thing.
-    pub(super) fn settle(&mut self, keeper: &mut Keeper) -> Verdict {
-        let Some(job) = self.jobs.pop_front() else { return Ok(()) };
-        let failed = |error| format!("the settled state failed: {error}");
-        let done = match job {
-            Job::Settle(_) if keeper.free_bytes() < RESERVE / RESERVE_PART => Done::Settled(None),
-            Job::Settle(_) if keeper.bug == Some(Bug::NothingSettled) => Done::Settled(Some(0)),
-            Job::Settle(checkpoint) => {
-                checkpoint.run(&mut keeper.settled).map_err(failed)?;
-                keeper.unflushed = true;
-                Done::Settled(Some(keeper.settled.bytes_on_disk().map_err(failed)?))
-            }
-            Job::Read(to, read) => {
-                Done::Read(to, read.run(&keeper.settled, &mut self.reading).map_err(failed)?)
-            }
-        };
-        self.results.push_back(done);
-        Ok(())
-    }
-
-    pub(super) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-
-    /// Whether everything that was asked for is kept and answered.
-    pub(super) fn is_idle(&self) -> bool {
-        self.inbox.is_empty()
-            && self.outbox.is_empty()
-            && self.jobs.is_empty()
-            && self.results.is_empty()
-            && !self.store.has_waiting()
-            && !self.store.is_settling()
-    }
-
-    /// The cores have stopped: everything is kept, and settled.
-    pub(super) fn finish(
-        &mut self,
-        heard: Vec<(usize, Item)>,
-        keeper: &mut Keeper,
-        rng: &mut Rng,
-    ) -> Verdict {
-        self.inbox.extend(heard.into_iter().map(|(from, item)| (shard_id(from), item)));
-        self.hear(keeper.bug, rng);
-        self.commit(keeper);
-        while self.store.is_settling() && !self.store.is_unsettled() {
-            self.settle(keeper)?;
-            self.results(keeper, rng);
-        }
-        if self.store.is_unsettled() || !self.store.is_settling() {
-            self.checkpoint();
-            while !self.jobs.is_empty() {
-                self.settle(keeper)?;
-                self.results(keeper, rng);
-            }
-        }
-        self.store.close();
-        keeper.unflushed = false;
-        Ok(())
     }
 }
 

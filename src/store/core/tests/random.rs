@@ -74,7 +74,8 @@ impl Workload {
             self.next_session
         });
         let mut terms = stored(id);
-        terms.next_seq = self.next_seq.get(&id).copied().unwrap_or(1);
+        // Another core may have had messages kept meanwhile, with numbers that were given since these terms were asked for.
+        terms.next_seq = self.next_seq.get(&id).copied().unwrap_or(1).saturating_sub(self.rng.below(4));
         terms.expiry = self.rng.chance(1, 2).then(|| Span(self.rng.below(1 << 40)));
         terms.away = self.rng.chance(1, 2).then_some(Now(self.now));
         terms.unsent_from = self.rng.chance(1, 2).then_some(terms.next_seq);

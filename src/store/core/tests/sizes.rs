@@ -3,7 +3,7 @@
 use super::super::{Options, Refusing, Store};
 use super::world::{OPTIONS, message, open};
 use super::{World, place, recipient, session};
-use crate::engine::{Batch, Fetch, PersistOp};
+use crate::engine::{Batch, Fetch, PersistOp, Restored};
 use crate::session::ENTRY_BYTES;
 use crate::store::disk::Disk;
 use crate::store::journal::SyncMode;
@@ -124,7 +124,7 @@ fn a_million_messages_for_one_who_sleeps_take_no_memory_and_opening_does_not_rea
     let mut store = Store::open(disk, &mut unread, options, HashSeed(7), 0).expect("opens");
     let mut owed = 0;
     let take = &mut |restored| {
-        if let crate::engine::Restored::Session(session) = restored {
+        if let Restored::Session(session) = restored {
             owed += session.backlog.messages;
         }
     };
@@ -296,5 +296,28 @@ fn of_a_message_that_nobody_needs_any_more_the_packet_id_is_kept() {
         assert_eq!(world.kept.sessions[&2].inbound.len(), 1);
         assert!(world.kept.sessions[&2].owed.is_empty());
         world.check_fetch(7, 1 << 20, |_| {});
+    }
+}
+
+#[test]
+fn no_number_is_given_twice_though_what_is_said_of_a_session_comes_late() {
+    let mut world = World::new(1);
+    world.keep(vec![session(1), message(0..1, b"x")], vec![recipient(1, 7)]);
+    world.checkpoint();
+    // Its core said this before another one asked for the message.
+    world.keep(vec![session(1)], Vec::new());
+    for settled in [false, true] {
+        if settled {
+            world.checkpoint();
+        }
+        world.reopen(OPTIONS).expect("opens");
+        let mut next = None;
+        let take = &mut |restored| {
+            if let Restored::Session(session) = restored {
+                next = Some(session.stored.next_seq);
+            }
+        };
+        world.store.restore(&world.settled, take).expect("can be read");
+        assert_eq!(next, Some(8), "settled: {settled}");
     }
 }

@@ -77,20 +77,25 @@ impl World {
     pub(super) fn reopen(&mut self, options: Options) -> Result<(), OpenFailure> {
         self.store = open(&self.disk, &mut self.settled, options)?;
         self.reading = Reading::default();
-        let found = self.restored();
+        let (found, next) = self.restored();
         let all = std::iter::once(&self.kept).chain(&self.maybe);
         let fits = all.clone().find(|model| outline(model) == found).cloned();
         let Some(fits) = fits else {
             panic!("{}", difference(&found, &outline(&self.kept)));
         };
+        for (id, held) in &fits.sessions {
+            let last = held.owed.keys().last();
+            assert!(last.is_none_or(|last| last < &next[id]), "session {id} gives {} twice", next[id]);
+        }
         (self.kept, self.view) = (fits.clone(), fits);
         self.maybe.clear();
         Ok(())
     }
 
-    /// What the store gives back at the start.
-    fn restored(&mut self) -> Outline {
-        let (mut found, next_session) = (Outline::default(), self.store.next_session());
+    /// What the store gives back at the start; and by session, the number of its next message.
+    fn restored(&mut self) -> (Outline, BTreeMap<u64, u64>) {
+        let (mut found, mut next) = (Outline::default(), BTreeMap::new());
+        let next_session = self.store.next_session();
         let take = &mut |restored| match restored {
             Restored::Retained(message) => {
                 let topic = message.topic().to_owned();
@@ -100,6 +105,7 @@ impl World {
                 assert!(found.retained.is_empty(), "sessions come first");
                 let id = restored.stored.id.0;
                 assert!(id < next_session, "no number is given twice");
+                next.insert(id, restored.stored.next_seq);
                 let mut held = Held::new(StoredSession { next_seq: 0, ..restored.stored });
                 held.subscriptions = restored.subscriptions.into_iter().collect();
                 held.inbound = restored.inbound.into_iter().map(|id| id.get()).collect();
@@ -110,7 +116,7 @@ impl World {
             }
         };
         self.store.restore(&self.settled, take).expect("can be read");
-        found
+        (found, next)
     }
 
     /// Fetches all that each session is owed, `messages_max` at a time, and compares. `between` happens while the first
