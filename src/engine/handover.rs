@@ -365,7 +365,7 @@ impl Engine {
                 if is_doubtful(&queued, session.unsent_from) {
                     continue;
                 }
-                session.queue.moved_away(queued.size());
+                session.queue.take_out(queued.size());
                 gauges.queued_messages -= 1;
                 gauges.queued_bytes -= queued.size();
             }

@@ -103,6 +103,9 @@ pub struct Queue {
     asked: Option<Asked>,
     back: VecDeque<Queued>,
     bytes: u64,
+    /// Numbers of messages that others got from `back`, ascending. The store may have them still when it is asked for what
+    /// comes before and behind them.
+    gone: Vec<u64>,
 }
 
 impl Queue {
@@ -152,6 +155,9 @@ impl Queue {
         if self.front.is_empty() {
             self.front = VecDeque::new();
             self.close_up();
+        }
+        if self.is_empty() {
+            self.gone = Vec::new();
         }
         Some(queued)
     }
@@ -220,6 +226,9 @@ impl Queue {
             none = false;
             let size = queued.size();
             self.backlog.from = queued.seq + 1;
+            if self.gone.binary_search(&queued.seq).is_ok() {
+                continue;
+            }
             self.backlog.messages = self.backlog.messages.saturating_sub(1);
             self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
             self.bytes += size;
@@ -229,6 +238,8 @@ impl Queue {
         if none {
             self.backlog = Backlog { from: end, messages: since.0, bytes: since.1 };
         }
+        let from = self.backlog.from;
+        self.gone.retain(|seq| *seq >= from);
         if self.backlog.messages == 0 {
             self.backlog = Backlog::default();
         }
@@ -241,13 +252,8 @@ impl Queue {
         if self.asked.is_some() {
             return None;
         }
-        if self.backlog.messages > 0 && (self.backlog.from..self.backlog_end).contains(&seq) {
-            self.backlog.messages -= 1;
-            self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
-            if self.backlog.messages == 0 {
-                self.backlog = Backlog::default();
-                self.close_up();
-            }
+        if self.backlog_range().contains(&seq) {
+            self.take_out(size);
             return Some(None);
         }
         let at = self.front.iter().position(|queued| queued.seq == seq)?;
@@ -268,8 +274,8 @@ impl Queue {
         if self.backlog.messages == 0 { 0..0 } else { self.backlog.from..self.backlog_end }
     }
 
-    /// A message that lay in the store alone is somebody else's now.
-    pub fn moved_away(&mut self, size: u64) {
+    /// A message that lay in the store alone is somebody else's now, or nobody's.
+    pub fn take_out(&mut self, size: u64) {
         self.backlog.messages = self.backlog.messages.saturating_sub(1);
         self.backlog.bytes = self.backlog.bytes.saturating_sub(size);
         if self.backlog.messages == 0 {
@@ -300,16 +306,23 @@ impl Queue {
 
     /// Takes out what is for others to deliver, in its order: messages in memory which `moves` names.
     pub fn take(&mut self, mut moves: impl FnMut(&Queued) -> bool) -> Vec<Queued> {
-        let mut taken = Vec::new();
-        for end in [&mut self.front, &mut self.back] {
+        let mut leave = |end: &mut VecDeque<Queued>| {
             let (moving, stays): (Vec<_>, Vec<_>) = std::mem::take(end).into_iter().partition(&mut moves);
             *end = stays.into();
-            taken.extend(moving);
-        }
+            moving
+        };
+        let mut taken = leave(&mut self.front);
+        let behind = leave(&mut self.back);
+        self.gone.extend(behind.iter().map(|queued| queued.seq));
+        self.gone.sort_unstable();
+        taken.extend(behind);
         let bytes = taken.iter().map(Queued::size).sum::<u64>();
         self.bytes -= bytes;
         self.front_bytes = self.front.iter().map(Queued::size).sum();
         self.close_up();
+        if self.is_empty() {
+            self.gone = Vec::new();
+        }
         taken
     }
 
@@ -441,6 +454,18 @@ mod tests {
         queue.load((4..7).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
         assert_eq!(std::iter::from_fn(|| queue.pop()).map(|q| q.seq).collect::<Vec<_>>(), [4, 5, 6]);
         assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_others_got_meanwhile_is_neither_taken_back_nor_counted() {
+        let (mut queue, limits) = stored(10, 7);
+        let taken = queue.take(|queued| queued.seq == 8);
+        assert_eq!(taken.iter().map(|queued| queued.seq).collect::<Vec<_>>(), [8]);
+        queue.spill(&limits, |_| true);
+        while queue.pop().is_some() {}
+        assert_eq!(queue.ask(&limits), Some(4));
+        queue.load((4..9).map(|seq| Queued { seq, stored: Stored::Yes, ..queued("1") }));
+        assert_eq!((queue.len(), queue.backlog().from, queue.backlog().messages), (5, 9, 1));
     }
 
     #[test]

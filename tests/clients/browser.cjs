@@ -141,13 +141,17 @@ async function main () {
     const context = await browser.newContext({ viewport: { width: 800, height: 600 } })
     context.setDefaultTimeout(PATIENCE)
     await scenarios[scenario](context)
-    await context.pages().at(-1).screenshot({ path: screenshot })
+    // Of the browser's own page about what is wrong there is no picture, now and then.
+    if (scenario !== 'distrusted') await context.pages().at(-1).screenshot({ path: screenshot })
   } finally {
     await browser.close()
   }
 }
 
-main().then(() => process.exit(0), error => {
+// A script in a page may wait for ever.
+const late = new Promise((resolve, reject) => setTimeout(() => reject(new Error('it did not end')), 2 * PATIENCE))
+
+Promise.race([main(), late]).then(() => process.exit(0), error => {
   console.error(error)
   process.exit(1)
 })

@@ -52,12 +52,18 @@ impl Trust {
             let added = roots.add(authority.clone());
             added.map_err(|error| malformed(path, Wanted::Certificate, number, &error.to_string()))?;
         }
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        let builder = builder.with_crls(self.revoked.iter().cloned());
-        let builder = if settings.require_client_cert { builder } else { builder.allow_unauthenticated() };
-        let built = builder.build();
+        let roots = Arc::new(roots);
+        let builder =
+            || WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(provider));
         let crl = settings.crl.as_ref().unwrap_or(path);
-        built.map_err(|error| malformed(crl, Wanted::Crl, 1, &error.to_string()))
+        for (list, number) in self.revoked.iter().zip(1..) {
+            // One by one, as the error does not say which.
+            let built = builder().with_crls([list.clone()]).build();
+            built.map_err(|error| malformed(crl, Wanted::Crl, number, &error.to_string()))?;
+        }
+        let builder = builder().with_crls(self.revoked.iter().cloned());
+        let builder = if settings.require_client_cert { builder } else { builder.allow_unauthenticated() };
+        builder.build().map_err(|error| malformed(path, Wanted::Certificate, 1, &error.to_string()))
     }
 }
 
@@ -70,6 +76,9 @@ fn revocation_lists(
     for (list, number) in lists.iter().zip(1..) {
         let parsed = CertificateRevocationList::from_der(list);
         let (_, parsed) = parsed.map_err(|error| malformed(path, Wanted::Crl, number, &error.to_string()))?;
+        if parsed.version().is_none() {
+            return Err(TlsError::File(path.to_owned(), Fault::OldCrl(number)));
+        }
         let next = parsed.next_update().filter(|next| seconds(*next) < now.as_secs());
         warnings.extend(next.map(|next| Warning::OldList(path.to_owned(), next.to_string())));
     }

@@ -58,6 +58,12 @@ pub enum Fault {
         /// What the parser says.
         why: String,
     },
+    /// A revocation list as it was before extensions.
+    #[error(
+        "revocation list {0} in it is of version 1, which is not supported; crlnumber in the configuration of openssl's ca \
+         command makes version 2"
+    )]
+    OldCrl(usize),
     /// A key that only its password opens.
     #[error(
         "the key is encrypted, and nobody is there to type its password; store it decrypted \

@@ -26,6 +26,10 @@ impl Authority {
         Self { cert, issuer: Issuer::new(params, key) }
     }
 
+    pub(super) fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// One that this one has signed.
     pub(super) fn below(&self, name: &str) -> Self {
         let (params, key) = (authority(name), KeyPair::generate().expect("a key"));

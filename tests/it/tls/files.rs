@@ -136,6 +136,29 @@ fn an_encrypted_key_is_refused_with_the_command_that_decrypts_it() {
     }
 }
 
+/// A list as the command makes it; it numbers its lists when it is told where.
+fn list(good: &Good, numbered: bool) -> String {
+    let (folder, authority) = (&good.folder, &good.authority);
+    let path = |name: &str| folder.path(name).display().to_string();
+    folder.write("index.txt", "");
+    folder.write("number", "01\n");
+    folder.write("authority.key", authority.key());
+    let number = if numbered { format!("crlnumber = {}\n", path("number")) } else { String::new() };
+    let own = format!("[own]\ndatabase = {}\n{number}", path("index.txt"));
+    let rest = "default_md = sha256\ndefault_crl_days = 30\n";
+    let config = folder.write("openssl.cnf", format!("[ca]\ndefault_ca = own\n{own}{rest}"));
+    let (config, ca, key) = (config.display().to_string(), path("ca.pem"), path("authority.key"));
+    openssl(&["ca", "-gencrl", "-config", &config, "-cert", &ca, "-keyfile", &key])
+}
+
+#[test]
+fn lists_of_openssl_count_and_those_of_version_1_are_refused_with_what_helps() {
+    let good = Good::new();
+    good.says("crl.pem", list(&good, false), "is of version 1, which is not supported; crlnumber");
+    good.folder.write("crl.pem", list(&good, true));
+    Acceptor::load(&good.settings, &MQTT).expect("version 2");
+}
+
 #[test]
 fn keys_of_other_kinds_are_refused() {
     let good = Good::new();

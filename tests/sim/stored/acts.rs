@@ -74,7 +74,6 @@ impl Stored {
         } else if let Some((_, last)) = &mut client.gone {
             *last = self.now;
         }
-        self.ledger.shuffled();
     }
 
     /// A client's CONNECT is read: whether it is too late for its will. One that was published and is not on disk yet may be

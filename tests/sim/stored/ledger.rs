@@ -103,8 +103,8 @@ pub(super) struct Ledger {
     kept: BTreeMap<String, Kept>,
     /// Topics of which nobody can say what is retained.
     muddled: BTreeSet<String>,
-    /// What nobody of the group has got, and whether it may be on its way from one member to another.
-    shared: BTreeMap<MessageId, bool>,
+    /// What nobody of the group has got.
+    shared: BTreeSet<MessageId>,
     pub(super) arrivals: u64,
 }
 
@@ -172,7 +172,7 @@ impl Ledger {
             }
         }
         if shared {
-            self.shared.insert(index, false);
+            self.shared.insert(index);
         }
     }
 
@@ -270,28 +270,22 @@ impl Ledger {
         let Self { accounts, messages, .. } = self;
         let Account { stints, owed, .. } = &mut accounts[who];
         stints[stint].holds = false;
-        let shuffled = stints[stint].until.is_none() && stints[stint].filter.starts_with(GROUP);
+        let shared = stints[stint].filter.starts_with(GROUP);
         owed.retain(|index, debt| {
             debt.stints.retain(|reason| *reason != stint);
             let most = debt.stints.iter().map(|reason| stints[*reason].qos).max();
             debt.qos = most.map_or(QoS::AtMostOnce, |most| most.min(messages[*index].qos));
             most.is_some()
         });
-        if shuffled {
-            // What it had in the store alone, the others do not get.
+        let mut all = self.accounts.iter().flat_map(|account| &account.stints);
+        if shared && !all.any(|stint| stint.holds && stint.filter.starts_with(GROUP)) {
             self.shared.clear();
         }
     }
 
-    /// A member comes or goes: what the group has not got may move from one to another.
-    pub(super) fn shuffled(&mut self) {
-        self.shared.values_mut().for_each(|moves| *moves = true);
-    }
-
-    /// The broker is gone, and is started again. What was on its way between two members may be lost.
+    /// The broker is gone, and is started again.
     pub(super) fn begins_again(&mut self) {
         self.life += 1;
-        self.shared.retain(|_, moves| !*moves);
     }
 
     /// UNSUBACK came.
@@ -326,7 +320,7 @@ impl Ledger {
             lost.extend(owed.into_keys().map(|index| (format!("subscriber {who}"), index)));
         }
         lost.extend(
-            std::mem::take(&mut self.shared).into_keys().map(|index| ("the group".to_owned(), index)),
+            std::mem::take(&mut self.shared).into_iter().map(|index| ("the group".to_owned(), index)),
         );
         lost.retain(|(_, index)| {
             let message = &self.messages[*index];
