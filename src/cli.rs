@@ -9,7 +9,8 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   pantala                               clients on this machine, every core
-  pantala --listen tcp://0.0.0.0:1883   clients on every IPv4 network
+  pantala --listen tcp://0.0.0.0:1883 --anonymous
+                                        anybody on every IPv4 network
   pantala --cores 2-5 --log debug       four cores, every connection logged
   pantala --config pantala.toml         settings from a file
   pantala check --config pantala.toml   what is wrong with it, or what it sets
@@ -244,6 +245,11 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
 
+    /// Let in clients without user name on every listener that does not say otherwise [default: only where no other
+    /// machine can connect]
+    #[arg(long)]
+    anonymous: bool,
+
     /// Run on these cores, such as 0-3,6 [default: every core that the process may run on]
     #[arg(long, value_name = "LIST")]
     cores: Option<String>,
@@ -273,13 +279,14 @@ impl Settings {
     /// Those of a file alone.
     pub(crate) fn of_file(config: Option<PathBuf>) -> Self {
         let (listen, cores, shards, data, no_store) = (Vec::new(), None, None, None, false);
-        Self { config, listen, cores, shards, data, no_store, log: None, log_format: None }
+        Self { config, listen, anonymous: false, cores, shards, data, no_store, log: None, log_format: None }
     }
 
     /// What the command line says over the file.
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides {
             listen: self.listen.clone(),
+            anonymous: self.anonymous,
             cores: self.cores.clone(),
             shards: self.shards,
             data: self.data.clone(),
@@ -322,6 +329,7 @@ mod tests {
             "0-1",
             "--shards",
             "256",
+            "--anonymous",
             "--data",
             "d",
             "--log",
@@ -331,6 +339,7 @@ mod tests {
         ]);
         let expected = Overrides {
             listen: vec!["tcp://h:1".to_owned(), "tcp://h:2".to_owned()],
+            anonymous: true,
             cores: Some("0-1".to_owned()),
             shards: Some(256),
             data: Some(PathBuf::from("d")),
