@@ -92,10 +92,18 @@ pub struct Listening {
 impl Listening {
     /// Whether only clients on this machine can connect.
     pub fn is_local(&self) -> bool {
-        match &self.address {
-            Address::Net(address) => address.ip().is_loopback(),
-            Address::Unix(_) => true,
-        }
+        self.address.is_local()
+    }
+
+    /// Whether a client without a user name is let in.
+    pub fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
+    /// Whether its clients are sent to another server, or named by what checked their certificates.
+    pub fn asks_no_user(&self) -> bool {
+        let settings = self.gate.settings();
+        settings.redirect.is_some() || settings.username_from_cert.is_some()
     }
 }
 
@@ -275,7 +283,7 @@ fn listen(listeners: Vec<(Address, ListenerSettings)>, shards: usize) -> Result<
     let mut sockets = Sockets::default();
     sockets.by_shard.resize_with(shards, Vec::new);
     for (address, settings) in listeners {
-        let gate = Gate::new(settings);
+        let gate = Gate::new(settings, address.is_local());
         let gate = Arc::new(gate.map_err(|error| StartError::Tls(address.clone(), error))?);
         let is_http = gate.settings().framing == Framing::Http;
         let opened = transport::open(&address, gate.settings(), if is_http { 1 } else { shards });

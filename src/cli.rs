@@ -9,7 +9,8 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 Examples:
   pantala                               clients on this machine, every core
-  pantala --listen tcp://0.0.0.0:1883   clients on every IPv4 network
+  pantala --listen tcp://0.0.0.0:1883 --anonymous
+                                        anybody on every IPv4 network
   pantala --cores 2-5 --log debug       four cores, every connection logged
   pantala --config pantala.toml         settings from a file
   pantala check --config pantala.toml   what is wrong with it, or what it sets
@@ -17,6 +18,9 @@ Examples:
   pantala --data /srv/pantala           sessions and retained messages in this folder
   pantala store export backup           all that is kept, also while the broker runs
   pantala scram ann >> pantala.toml     lets ann log in with the password that is typed
+  pantala user add --file users ann     the same for a password file, which Mosquitto reads too
+  pantala acl test --file acl --user ann publish a/b
+                                        may ann, and which line says so
 
 A line on standard output names each address once clients can connect:
   listening on tcp://127.0.0.1:1883
@@ -54,6 +58,21 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: StoreAction,
     },
+    /// Look after a password file, in the form that Mosquitto's have
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
+    /// Look into an ACL file, which has the form of Mosquitto's
+    Acl {
+        #[command(subcommand)]
+        action: AclAction,
+    },
+    /// Take over what another broker kept
+    Migrate {
+        #[command(subcommand)]
+        from: MigrateFrom,
+    },
     /// Print the [[user]] of a configuration file that lets somebody log in with SCRAM-SHA-256; the password is the
     /// first line of standard input, and does not stand in it
     Scram {
@@ -84,6 +103,125 @@ pub(crate) enum StoreAction {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserAction {
+    /// Add a user, or give one a new password
+    Add {
+        #[command(flatten)]
+        file: UserFile,
+        /// Let the user log in with SCRAM-SHA-256 as well; Mosquitto reads over what that adds to the line
+        #[arg(long)]
+        scram: bool,
+        #[command(flatten)]
+        from: PasswordFrom,
+        /// The user's name
+        name: String,
+    },
+    /// Remove a user
+    Del {
+        #[command(flatten)]
+        file: UserFile,
+        /// The user's name
+        name: String,
+    },
+    /// Say who there is, and how each password is kept
+    List {
+        #[command(flatten)]
+        file: UserFile,
+    },
+    /// Say whether a password is the user's; if not, the exit code is 1
+    Verify {
+        #[command(flatten)]
+        file: UserFile,
+        #[command(flatten)]
+        from: PasswordFrom,
+        /// The user's name
+        name: String,
+    },
+}
+
+/// Which password file.
+#[derive(Args, Debug)]
+pub(crate) struct UserFile {
+    /// The password file; `user add` makes it, readable for its owner alone
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Where a password comes from, which is never the command line: other users of the machine can read that.
+#[derive(Args, Debug)]
+pub(crate) struct PasswordFrom {
+    /// Take the password from this file's first line [default: typed without echo, or standard input's first line]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AclAction {
+    /// Say whether a client may do something, and which line says so; if it may not, the exit code is 1
+    Test {
+        /// The ACL file
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        client: AclClient,
+        #[command(subcommand)]
+        question: AclQuestion,
+    },
+}
+
+/// The client that an ACL file is asked about.
+#[derive(Args, Debug)]
+pub(crate) struct AclClient {
+    /// The name that it has logged in with [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// Its client id
+    #[arg(long, value_name = "ID", default_value = "")]
+    pub(crate) client: String,
+    /// The listener that it came through, as the settings name it, for roles that go by that
+    #[arg(long, value_name = "URL", default_value = "")]
+    pub(crate) listener: String,
+    /// Its certificate's subject, such as O=Plant,CN=sensor-7, for roles that go by that
+    #[arg(long, value_name = "ATTRIBUTES")]
+    pub(crate) subject: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AclQuestion {
+    /// May it publish to this topic?
+    Publish {
+        /// The topic's name
+        topic: String,
+    },
+    /// May it subscribe to this filter, which is whether it may receive from any topic that the filter matches?
+    Subscribe {
+        /// The topic filter
+        filter: String,
+    },
+    /// May it be sent what is published to this topic?
+    Receive {
+        /// The topic's name
+        topic: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MigrateFrom {
+    /// Mosca's credentials.json: users keep their passwords, globs become topic filters. What has no filter that means the
+    /// same is left out and named, and the exit code is 1
+    Mosca {
+        /// Mosca's credentials.json
+        file: PathBuf,
+        /// The password file to make
+        #[arg(long, value_name = "FILE")]
+        passwords: PathBuf,
+        /// The ACL file to make
+        #[arg(long, value_name = "FILE")]
+        acl: PathBuf,
+    },
+}
+
 /// Where a store is.
 #[derive(Args, Debug)]
 pub(crate) struct StoreFolder {
@@ -106,6 +244,11 @@ pub(crate) struct Settings {
     /// [default: tcp://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
+
+    /// Let in clients without user name on every listener that does not say otherwise [default: only where no other
+    /// machine can connect]
+    #[arg(long)]
+    anonymous: bool,
 
     /// Run on these cores, such as 0-3,6 [default: every core that the process may run on]
     #[arg(long, value_name = "LIST")]
@@ -136,13 +279,14 @@ impl Settings {
     /// Those of a file alone.
     pub(crate) fn of_file(config: Option<PathBuf>) -> Self {
         let (listen, cores, shards, data, no_store) = (Vec::new(), None, None, None, false);
-        Self { config, listen, cores, shards, data, no_store, log: None, log_format: None }
+        Self { config, listen, anonymous: false, cores, shards, data, no_store, log: None, log_format: None }
     }
 
     /// What the command line says over the file.
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides {
             listen: self.listen.clone(),
+            anonymous: self.anonymous,
             cores: self.cores.clone(),
             shards: self.shards,
             data: self.data.clone(),
@@ -185,6 +329,7 @@ mod tests {
             "0-1",
             "--shards",
             "256",
+            "--anonymous",
             "--data",
             "d",
             "--log",
@@ -194,6 +339,7 @@ mod tests {
         ]);
         let expected = Overrides {
             listen: vec!["tcp://h:1".to_owned(), "tcp://h:2".to_owned()],
+            anonymous: true,
             cores: Some("0-1".to_owned()),
             shards: Some(256),
             data: Some(PathBuf::from("d")),

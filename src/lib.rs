@@ -16,9 +16,9 @@
 //! 5  shard             one glommio executor per core: epoll set, connections, flush, accept, hand-over
 //!    control           HTTP on a thread of its own: files, MQTT.js, the upgrade to WebSocket
 //! 4  mesh              links between cores      transport  sockets and outputs      metrics  $SYS
-//!    store             what outlives the process
+//!    store             what outlives the process        access  the files that auth is made of
 //! 3  engine            one core's whole state: publish, fan-out, subscribe, retain, take-over, timers
-//! 2  session           one client: windows, queue, acknowledgements, will, deadlines
+//! 2  session           one client: windows, queue, acknowledgements, will, deadlines    auth  who may come in, and do what
 //! 1  codec  topic  sasl bytes, topics, and who a client proves to be             websocket  MQTT's bytes in its frames
 //! 0  types             ids, time, maps with a seed, slab, timer wheel, bounds, the shared message
 //! ```
@@ -53,13 +53,16 @@ pub mod types;
 
 pub mod codec;
 pub mod sasl;
+pub mod throttle;
 pub mod topic;
 pub mod websocket;
 
+pub mod auth;
 pub mod session;
 
 pub mod engine;
 
+pub mod access;
 pub mod mesh;
 pub mod metrics;
 pub mod store;

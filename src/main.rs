@@ -1,8 +1,11 @@
 //! The `pantala` program: arguments, settings, run, exit code.
 
+mod acl_cli;
 mod cli;
+mod migrate_cli;
 mod run;
 mod store_cli;
+mod user_cli;
 
 use clap::Parser;
 use cli::{Cli, Command, Settings};
@@ -11,6 +14,7 @@ use pantala::sasl::{ITERATIONS, SALT_BYTES, Users, Verifier};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Could not start or go on.
@@ -27,12 +31,17 @@ fn main() -> ExitCode {
         Some(Command::Check(settings)) => check(settings),
         Some(Command::Scram { name }) => scram(name),
         Some(Command::Store { action }) => store_cli::run(action),
+        Some(Command::User { action }) => user_cli::run(action),
+        Some(Command::Acl { action }) => acl_cli::run(action),
+        Some(Command::Migrate { from }) => migrate_cli::run(from),
         None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", failure.message);
+            if !failure.message.is_empty() {
+                eprintln!("{}", failure.message);
+            }
             ExitCode::from(failure.code)
         }
     }
@@ -52,6 +61,11 @@ impl Failure {
 
     fn misconfigured(message: String) -> Self {
         Self { code: MISCONFIGURED, message }
+    }
+
+    /// The answer, which is no, has been given.
+    fn denied() -> Self {
+        Self { code: FAILED, message: String::new() }
     }
 
     fn unsuitable(why: impl Display) -> Self {
@@ -80,6 +94,20 @@ fn scram(name: &str) -> Result<(), Failure> {
     let known = Users::default().add(name, verifier.clone());
     known.map_err(|bad| misconfigured(&format_args!("given {name:?}, expected {bad}")))?;
     print(&config::user_table(name, &verifier))
+}
+
+/// What is wrong with a file, a line for each.
+fn in_file(path: &Path, mistakes: &[impl Display]) -> Failure {
+    let lines: Vec<String> =
+        mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect();
+    Failure::misconfigured(lines.join("\n"))
+}
+
+/// What of a file could not be used, a line for each.
+fn left_out(path: &Path, what: &[impl Display]) -> Failure {
+    let lines: Vec<String> =
+        what.iter().map(|what| format!("{}: left out: {what}", path.display())).collect();
+    Failure { code: FAILED, message: lines.join("\n") }
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -14,8 +14,17 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tracing::info;
 use tracing::level_filters::LevelFilter;
+use tracing::{info, warn};
+
+/// Of listeners that refuse everybody. What it asks for stands as it has to be written.
+const NOBODY: &str = "nobody is let in, because no users are known. In the file of settings,
+  [[user]]                     # of SCRAM-SHA-256, as `pantala scram NAME` prints it
+  name = \"NAME\"
+  scram_sha_256 = \"...\"
+lets in a user, and under the [[listener]]
+  anonymous = true             # the same as --anonymous on the command line
+everybody.";
 
 /// Runs until a signal asks to stop.
 ///
@@ -27,7 +36,7 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     let mut signals = signals().map_err(Failure::running)?;
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
-    announce(broker.listening());
+    announce(broker.listening(), config.users.is_empty());
     for signal in signals.forever() {
         if signal == SIGHUP {
             broker.reload();
@@ -140,11 +149,18 @@ fn start_logging(config: &Config) {
 }
 
 /// Tells people, and scripts that wait for it, that clients can connect.
-fn announce(listening: &[Listening]) {
+fn announce(listening: &[Listening], no_users: bool) {
     let mut lines: Vec<String> = listening.iter().map(|url| format!("listening on {url}")).collect();
+    let closed = |url: &&Listening| no_users && !url.is_open() && !url.asks_no_user();
+    let closed: Vec<String> = listening.iter().filter(closed).map(ToString::to_string).collect();
+    if !closed.is_empty() {
+        lines.push(format!("{}: {NOBODY}", closed.join(", ")));
+        warn!(listeners = closed.join(", "), "nobody is let in: there are no users, and no anonymous = true");
+    }
     if listening.iter().all(Listening::is_local) {
         lines.push(
-            "only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883".to_owned(),
+            "only clients on this machine can connect; for anybody: --listen tcp://0.0.0.0:1883 --anonymous"
+                .to_owned(),
         );
     }
     let mut out = io::stdout().lock();

@@ -4,12 +4,14 @@
 #![expect(unsafe_code, reason = "GlobalAlloc is an unsafe trait")]
 
 use bytes::{Bytes, BytesMut};
+use pantala::auth::acl::{Acl, Action, Decisions, Who};
 use pantala::codec::{
     Connect, Packet, Properties, PropertiesBuf, Property, Publish, Split, Subscribe, SubscribeFilters,
     SubscriptionOptions, Version, split,
 };
 use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
+use pantala::topic::TopicName;
 use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -258,4 +260,23 @@ fn a_message_for_other_cores_costs_three_allocations_however_many_they_are() {
         let mut broker = Broker::new(Version::V311, QoS::AtMostOnce, cores);
         assert_eq!(broker.allocations(Properties::EMPTY), 3 * MESSAGES, "{cores} cores");
     }
+}
+
+#[test]
+fn a_decision_that_was_made_before_is_allocation_free() {
+    let lines: String = (0..10_000).map(|i| format!("topic readwrite plant/{i}/+/#\n")).collect();
+    let file = format!("user ann\n{lines}pattern read cmd/%c/#\n");
+    let acl = Acl::parse(file.as_bytes(), 1, HashSeed(7)).expect("an ACL file");
+    let who = Who { user: Some("ann"), client: "c", listener: "", subject: None, granted: None };
+    let (standing, mut decisions) = (acl.standing(&who), Decisions::default());
+    let mut decide = || {
+        let before = ALLOCATIONS.get();
+        for topic in ["plant/1/state", "plant/9999/a/b", "cmd/c/x"] {
+            let name = TopicName::trusted(topic);
+            assert!(decisions.decide(&acl, &standing, Action::Receive, name).allowed);
+        }
+        ALLOCATIONS.get() - before
+    };
+    assert!(decide() > 0, "it has to remember them first");
+    assert_eq!(decide(), 0);
 }

@@ -131,8 +131,14 @@ impl Drop for Running {
 fn help_tells_what_to_type_and_what_exit_codes_mean() {
     let Outcome { code, out, err } = outcome(&["--help"]);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    for told in ["--listen tcp://0.0.0.0:1883", "--log-format", "check", "Exit codes:", "io_uring", "SIGTERM"]
-    {
+    for told in [
+        "--listen tcp://0.0.0.0:1883 --anonymous",
+        "--log-format",
+        "check",
+        "Exit codes:",
+        "io_uring",
+        "SIGTERM",
+    ] {
         assert!(out.contains(told), "{told}: {out}");
     }
 }
@@ -312,7 +318,7 @@ fn a_broker_for_this_machine_says_how_to_open_it_to_the_network() {
             code: Some(0),
             out: format!(
                 "listening on tcp://{address}\n\
-                 only clients on this machine can connect; for others: --listen tcp://0.0.0.0:1883\n"
+                 only clients on this machine can connect; for anybody: --listen tcp://0.0.0.0:1883 --anonymous\n"
             ),
             err: String::new(),
         }
@@ -320,8 +326,22 @@ fn a_broker_for_this_machine_says_how_to_open_it_to_the_network() {
 }
 
 #[test]
+fn a_broker_that_would_refuse_everybody_says_what_to_write() {
+    let listen = ["--listen", "tcp://0.0.0.0:0", "--listen", "tcp://127.0.0.1:0", "--no-store"];
+    let broker = Running::start(&listen);
+    let address = broker.address;
+    broker.signal(Signal::TERM);
+    let Outcome { out, err, .. } = broker.end();
+    assert!(out.contains(&format!("tcp://{address}: nobody is let in")), "{out}");
+    for line in ["[[user]]", "pantala scram NAME", "  anonymous = true"] {
+        assert!(out.contains(line), "{line:?} is missing:\n{out}");
+    }
+    assert!(err.contains("WARN") && err.contains("no anonymous = true"), "{err}");
+}
+
+#[test]
 fn who_knows_is_not_told_again() {
-    let broker = Running::start(&["--listen", "tcp://0.0.0.0:0", "--no-store", "--log=off"]);
+    let broker = Running::start(&["--listen", "tcp://0.0.0.0:0", "--anonymous", "--no-store", "--log=off"]);
     broker.signal(Signal::TERM);
     let address = broker.address;
     assert_eq!(broker.end().out, format!("listening on tcp://{address}\n"));

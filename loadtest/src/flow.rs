@@ -394,7 +394,7 @@ mod tests {
         assert_eq!(give(&mut flow, 0, &frames(&[0x50, 2, 0, 1])), [0x62, 2, 0, 1]);
         assert_eq!(flow.on_their_way(), 1);
         assert_eq!(give(&mut flow, 1, &frames(&[0x62, 2, 0, 1])), [0x70, 2, 0, 1]);
-        assert_eq!(give(&mut flow, 0, &frames(&[0x70, 2, 0, 1])), []);
+        assert_eq!(give(&mut flow, 0, &frames(&[0x70, 2, 0, 1])), Vec::<u8>::new());
         assert_eq!(flow.on_their_way(), 0);
         assert!(!flow.faults().any());
     }

@@ -105,6 +105,12 @@ fn clients(section: &mut Section<'_, '_>, settings: &mut ListenerSettings) {
     networks(section, "allow", &mut settings.allow);
     networks(section, "deny", &mut settings.deny);
     networks(section, "proxy_protocol_from", &mut settings.proxies);
+    let anonymous = section.value("anonymous", |value| match (value.as_bool(), value.as_str()) {
+        (Some(anonymous), _) => Ok(Some(anonymous)),
+        (None, Some("auto")) => Ok(None),
+        (None, _) => Err("true, false or \"auto\""),
+    });
+    settings.anonymous = anonymous.flatten();
     let mut name = CertificateName::CommonName;
     section.choice("username_from_cert", &CERTIFICATE_NAMES, &mut name);
     settings.username_from_cert = section.has("username_from_cert").then_some(name);
@@ -278,6 +284,7 @@ impl Display for Listener {
             allow,
             deny,
             proxies,
+            anonymous,
             username_from_cert,
             versions,
             tcp,
@@ -288,6 +295,10 @@ impl Display for Listener {
         writeln!(f, "[[listener]]\nurl = \"{url}\"")?;
         if let Some(Redirect { to, permanent }) = redirect {
             writeln!(f, "redirect = {}\nredirect_permanent = {permanent}", quoted(to))?;
+        }
+        match anonymous {
+            Some(anonymous) => writeln!(f, "anonymous = {anonymous}")?,
+            None => writeln!(f, "anonymous = \"auto\"")?,
         }
         super::show::number_or(f, "connections_max", connections_max.map(u64::from), "unlimited")?;
         let Versions { v31, v311, v5 } = versions;

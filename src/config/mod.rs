@@ -186,6 +186,8 @@ impl LogFormat {
 pub struct Overrides {
     /// `--listen`: instead of all of the file's listeners.
     pub listen: Vec<String>,
+    /// `--anonymous`: on every listener that does not say so itself.
+    pub anonymous: bool,
     /// `--cores`
     pub cores: Option<String>,
     /// `--shards`: 1 to [`crate::types::SHARDS_MAX`], which the caller has checked.
@@ -245,6 +247,11 @@ impl Config {
             match listener::url(url, &self.listeners).and_then(Listener::at) {
                 Ok(listener) => self.listeners.push(listener),
                 Err(expected) => refuse("--listen", url, expected),
+            }
+        }
+        if overrides.anonymous {
+            for listener in &mut self.listeners {
+                listener.settings.anonymous.get_or_insert(true);
             }
         }
         if let Some(list) = &overrides.cores {

@@ -52,6 +52,7 @@ fn settings_are_shown_as_the_file_that_sets_them() {
     let text = r#"
 [[listener]]
 url = "tcp://[::]:1"
+anonymous = true
 connections_max = 41
 versions = ["5.0"]
 backlog = 42
@@ -352,6 +353,7 @@ fn the_command_line_wins_over_the_file() {
     let text =
         "[[listener]]\nurl = \"tcp://h:1\"\n[cores]\nlist = \"0\"\nshards = 2\n[log]\nlevel = \"warn\"\n";
     let overrides = Overrides {
+        anonymous: true,
         listen: vec!["tcp://[::1]:2".to_owned(), "tcp://[::1]:3".to_owned()],
         cores: Some("all".to_owned()),
         shards: Some(9),

@@ -41,11 +41,11 @@ impl std::fmt::Debug for Secret {
 }
 
 /// A SHA-256 or an HMAC of it.
-type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 /// # Panics
 /// Never: HMAC takes keys of any length.
-fn hmac(key: &[u8], pieces: &[&[u8]]) -> Digest {
+pub(crate) fn hmac(key: &[u8], pieces: &[&[u8]]) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     pieces.iter().for_each(|piece| mac.update(piece));
     mac.finalize().into_bytes().into()

@@ -252,7 +252,11 @@ impl Shard {
                 return bytes.len();
             }
         };
-        if self.redirect(key, &connect) || self.not_spoken(key, &connect) || self.nameless(key, &connect) {
+        if self.redirect(key, &connect)
+            || self.not_spoken(key, &connect)
+            || self.nameless(key, &connect)
+            || self.anonymous(key, &connect)
+        {
             return bytes.len();
         }
         match Identity::of(&connect) {
@@ -315,6 +319,19 @@ impl Shard {
         let why = "the certificate has no name that this listener could use as user name";
         self.answer(key, connect, Refusal::new(ReasonCode::NotAuthorized, why));
         self.refuse_connection(key, NoClient::Nameless);
+        true
+    }
+
+    /// Refuses a client that proves nothing where that is not enough; true if it is so.
+    fn anonymous(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
+        let Some(conn) = self.world.conns.get(key) else { return false };
+        let proves = conn.user.is_some() || connect.properties.authentication_method().is_some();
+        if proves || conn.seat.gate().is_open() {
+            return false;
+        }
+        let why = "this listener serves only clients that log in";
+        self.answer(key, connect, Refusal::new(ReasonCode::NotAuthorized, why));
+        self.refuse_connection(key, NoClient::Anonymous);
         true
     }
 

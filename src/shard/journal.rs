@@ -99,6 +99,8 @@ pub(super) enum NoClient {
     Tls(TlsError),
     #[error("its certificate has no name of the kind that username_from_cert of its listener asks for")]
     Nameless,
+    #[error("it does not log in, and its listener does not say anonymous = true")]
+    Anonymous,
     #[error("TLS handshake not done within handshake_timeout_ms of its listener")]
     HandshakeTimeout,
     #[error("too many other connections have not finished their CONNECT")]

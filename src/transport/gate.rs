@@ -12,18 +12,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Gate {
     settings: ListenerSettings,
     tls: Option<Acceptor>,
+    open: bool,
     inside: AtomicU32,
 }
 
 impl Gate {
-    /// A gate through which nobody has come yet. Reads the listener's certificates.
+    /// A gate through which nobody has come yet, at an address that only this machine reaches (`local`) or at another one.
+    /// Reads the listener's certificates.
     ///
     /// # Errors
     /// What is wrong with those.
-    pub fn new(settings: ListenerSettings) -> Result<Self, TlsError> {
+    pub fn new(settings: ListenerSettings, local: bool) -> Result<Self, TlsError> {
         let protocols = [settings.framing.protocol()];
         let tls = settings.tls.as_ref().map(|tls| Acceptor::load(tls, &protocols)).transpose()?;
-        Ok(Self { settings, tls, inside: AtomicU32::new(0) })
+        let open = settings.anonymous.unwrap_or(local);
+        Ok(Self { settings, tls, open, inside: AtomicU32::new(0) })
     }
 
     /// What encrypts its streams, if something does.
@@ -39,6 +42,11 @@ impl Gate {
     /// What the listener was told.
     pub fn settings(&self) -> &ListenerSettings {
         &self.settings
+    }
+
+    /// Whether clients without a user name are let in.
+    pub fn is_open(&self) -> bool {
+        self.open
     }
 
     /// Lets one more connection in; `None` when `connections_max` are.
@@ -82,7 +90,7 @@ mod tests {
     use crate::types::Network;
 
     fn gate(settings: ListenerSettings) -> Arc<Gate> {
-        Arc::new(Gate::new(settings).expect("no certificates are to be read"))
+        Arc::new(Gate::new(settings, true).expect("no certificates are to be read"))
     }
 
     #[test]
@@ -110,6 +118,20 @@ mod tests {
             assert_eq!(gate.admits(Some(address.parse().unwrap())), admitted, "{address}");
         }
         assert!(gate.admits(None));
+    }
+
+    #[test]
+    fn clients_without_a_name_come_in_where_only_this_machine_is_reached_or_the_settings_say_so() {
+        for (anonymous, local, open) in
+            [(None, true, true), (None, false, false), (Some(true), false, true), (Some(false), true, false)]
+        {
+            let settings = ListenerSettings { anonymous, ..ListenerSettings::default() };
+            assert_eq!(
+                Gate::new(settings, local).expect("no files").is_open(),
+                open,
+                "{anonymous:?} {local}"
+            );
+        }
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Address {
             Self::Unix(_) => None,
         }
     }
+
+    /// Whether only clients on this machine can connect.
+    pub fn is_local(&self) -> bool {
+        self.port().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
 }
 
 impl fmt::Display for Address {

@@ -45,6 +45,8 @@ pub struct ListenerSettings {
     /// Load balancers that say in a PROXY protocol header for whom they connect. Connections from elsewhere are served
     /// without such a header, and closed when they send one.
     pub proxies: Vec<Network>,
+    /// Whether clients without a user name are let in; `None`: on an address that only this machine reaches.
+    pub anonymous: Option<bool>,
     /// What of a client's certificate is its user name, whatever its CONNECT says. Of a certificate that a load balancer
     /// has checked only the common name is known.
     pub username_from_cert: Option<CertificateName>,

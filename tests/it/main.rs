@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests bound how long they wait")]
 
 mod abuse;
+mod access;
 mod clients;
 mod conformance;
 mod hold;

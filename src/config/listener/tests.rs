@@ -7,6 +7,7 @@ use crate::config::tests::{refused, settings};
 fn listeners_are_shown_as_the_file_that_sets_them() {
     let text = r#"[[listener]]
 url = "tcp://[::]:1"
+anonymous = false
 connections_max = 41
 versions = ["3.1", "5.0"]
 backlog = 42
@@ -22,6 +23,7 @@ username_from_cert = "cn"
 url = "https://broker.example:0"
 redirect = "other \"quoted\" \\ \u0001:1"
 redirect_permanent = true
+anonymous = true
 connections_max = "unlimited"
 versions = ["3.1.1"]
 backlog = 4_096
@@ -52,6 +54,7 @@ key = "b.key"
 
 [[listener]]
 url = "unix:///run/pantala.sock"
+anonymous = "auto"
 connections_max = "unlimited"
 versions = ["5.0"]
 backlog = 47

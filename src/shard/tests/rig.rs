@@ -2,7 +2,7 @@
 
 use crate::mesh::Mesh;
 use crate::shard::{Clock, Listener, Plan, Shard, Stop};
-use crate::transport::{self, Address, Gate};
+use crate::transport::{self, Address, Gate, ListenerSettings};
 use crate::types::{Features, HashSeed, Limits, Now, ShardId, Span};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -29,7 +29,7 @@ impl Rig {
 
     /// With room for so many batches in each link.
     pub(super) fn with_links(shards: u16, limits: &Limits, batches: usize) -> Self {
-        let gate = Arc::new(Gate::default());
+        let gate = Arc::new(Gate::new(ListenerSettings::default(), true).expect("no files"));
         let (address, mut listeners) =
             transport::open(&Address::Net(([127, 0, 0, 1], 0).into()), gate.settings(), shards.into())
                 .expect("a port is free");

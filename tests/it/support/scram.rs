@@ -1,5 +1,6 @@
 //! A client's side of SCRAM-SHA-256, and the verifier that the broker is given. [RFC 5802, RFC 7677]
 
+use super::{Connect, Properties, Raw, packet, property, varint};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -44,6 +45,27 @@ impl Scram {
     pub(crate) fn new(name: &str, password: &str) -> Self {
         let bare = format!("n={name},r=aNonceOfTheClient");
         Self { bare, password: password.to_owned(), server_final: String::new() }
+    }
+
+    /// Connects with 5.0 and this client id, and proves to know the password. What CONNACK says.
+    #[track_caller]
+    pub(crate) fn log_in(&mut self, raw: &mut Raw, id: &str) -> u8 {
+        let said = |data: &[u8]| {
+            let method = property::data(property::AUTH_METHOD, "SCRAM-SHA-256");
+            [method, property::data(property::AUTH_DATA, data)].concat()
+        };
+        raw.send(&Connect { properties: &said(&self.first()), ..Connect::v5(id) }.bytes());
+        let asked = raw.packet();
+        if asked[0] != 0xf0 {
+            return asked[3];
+        }
+        let challenge = Properties::within(&asked[3..]);
+        let challenge = challenge.all(property::AUTH_DATA).next().expect("a challenge")[2..].to_vec();
+        let answer = said(&self.answer(&challenge));
+        raw.send(&packet(0xf0, &[&[0x18], &varint(answer.len()), &answer]));
+        let answer = raw.packet();
+        assert_eq!(answer[0], 0x20, "{answer:02x?}");
+        answer[3]
     }
 
     /// The first message.

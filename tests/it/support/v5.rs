@@ -97,7 +97,7 @@ impl Properties {
     #[track_caller]
     pub(crate) fn within(mut block: &[u8]) -> Self {
         let properties = Self::take(&mut block);
-        assert_eq!(block, [], "bytes after the properties");
+        assert!(block.is_empty(), "bytes after the properties");
         properties
     }
 
@@ -171,7 +171,7 @@ impl Answer {
         let (flags, reason) = (body[0], body[1]);
         body = &body[2..];
         let properties = Properties::take(&mut body);
-        assert_eq!(body, [], "bytes after CONNACK's properties");
+        assert!(body.is_empty(), "bytes after CONNACK's properties");
         Self { flags, reason, properties }
     }
 }

@@ -76,7 +76,7 @@ impl Outcome {
     /// It got nowhere, and learned why.
     #[track_caller]
     pub(super) fn is_refused(&self, why: &str) {
-        assert_eq!(self.said, [], "{}", self.errors);
+        assert!(self.said.is_empty(), "{}", self.errors);
         assert!(self.errors.contains(why), "no {why:?} in\n{}", self.errors);
     }
 }

@@ -71,12 +71,12 @@ fn mqtt_3_3_4_3_identifiers_of_overlapping_subscriptions_come_with_the_message()
             let mut found = got.properties.subscription_ids();
             assert!(ids.iter().all(|id| found.contains(id)), "{topic}: {found:?}");
             found.retain(|id| !ids.contains(id));
-            assert_eq!(found, [], "{topic}");
+            assert!(found.is_empty(), "{topic}: {found:?}");
         }
         // The identifier goes with the subscription that replaces it.
         client.subscribe_with(&[], "a/#", 0);
         publisher.publishes(0, "a/b/c", &[], b"x");
-        assert_eq!(client.publication().properties.subscription_ids(), []);
+        assert!(client.publication().properties.subscription_ids().is_empty());
         publisher.nothing_before_mark(&mut client, "mark");
     });
 }
