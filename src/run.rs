@@ -19,10 +19,9 @@ use tracing::{info, warn};
 
 /// Of listeners that refuse everybody. What it asks for stands as it has to be written.
 const NOBODY: &str = "nobody is let in, because no users are known. In the file of settings,
-  [[user]]                     # of SCRAM-SHA-256, as `pantala scram NAME` prints it
-  name = \"NAME\"
-  scram_sha_256 = \"...\"
-lets in a user, and under the [[listener]]
+  [[auth]]
+  password_file = \"FILE\"     # made by: pantala user add --file FILE NAME
+lets in the users of a file, and under the [[listener]]
   anonymous = true             # the same as --anonymous on the command line
 everybody.";
 
@@ -36,7 +35,7 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     let mut signals = signals().map_err(Failure::running)?;
     let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
-    announce(broker.listening(), config.users.is_empty());
+    announce(broker.listening(), config.access.knows_nobody());
     for signal in signals.forever() {
         if signal == SIGHUP {
             broker.reload();
@@ -69,7 +68,7 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
         cores: config.cores.placement(allowed),
         limits: config.limits.clone(),
         features: config.features.clone(),
-        users: Arc::new(config.users.clone()),
+        access: config.access.clone(),
         sys_interval: config.sys_interval,
         store: if config.store.is_kept() { Some(store(config)?) } else { None },
     })

@@ -1,3 +1,4 @@
 //! Who may come in, and do what there.
 
 mod anonymous;
+mod passwords;
