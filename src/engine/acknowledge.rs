@@ -46,11 +46,20 @@ impl Engine {
     pub(super) fn retained_refused(&mut self, keeper: ShardId, number: u64) {
         let Some((conn, ack)) = self.retention.waiting_for(keeper, number) else { return };
         let Some(session) = self.session_of(conn).and_then(|key| self.sessions.get_mut(key)) else { return };
+        let stored = session.stored;
         let Some(link) = session.link_mut() else { return };
         let Some(owed) = link.acks.amend(ack, ReasonCode::QuotaExceeded) else { return };
-        if owed.kind == AckKind::PubRec {
-            session.unreleased.released(owed.packet_id);
+        if owed.kind != AckKind::PubRec {
+            return;
         }
+        let id = owed.packet_id;
+        // The store has the id, with the message that others got: it has to forget it before the client uses it again.
+        if let Some(stored) = stored {
+            link.acks.wait_more(ack);
+            let request = self.durable.ask(PersistOp::Released { session: stored, id });
+            self.durable.wait(request, Waiter::Ack(conn, ack));
+        }
+        session.unreleased.released(id);
     }
 
     /// A core has stored so many of our retained messages: acknowledgements that waited for them may leave.
@@ -144,15 +153,17 @@ impl Engine {
     pub(super) fn on_pubrel(&mut self, key: SessionKey, ack: Ack<'_>, fx: &mut impl Effects) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let id = ack.packet_id;
-        if !session.unreleased.released(id) {
-            return self.respond_ack(key, Packet::PubComp, id, ReasonCode::PacketIdentifierNotFound, fx);
-        }
+        let known = session.unreleased.released(id);
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         let Some(session) = session.stored else {
-            return self.respond_ack(key, Packet::PubComp, id, ReasonCode::Success, fx);
+            return self.respond_ack(key, Packet::PubComp, id, reason, fx);
         };
-        // Else a message that takes this id next might be taken for the old one.
-        let asking = Asking::By(self.durable.ask(PersistOp::Released { session, id }));
-        let outcome = Outcome { asking, ..Outcome::at_once(ReasonCode::Success) };
+        // The store has to know before the client does: else a message that takes this id next might be taken for the old
+        // one. An id that is not known any more may have been released on an earlier connection, a moment ago.
+        let request =
+            if known { self.durable.ask(PersistOp::Released { session, id }) } else { self.durable.last() };
+        let asking = Asking::By(request);
+        let outcome = Outcome { asking, ..Outcome::at_once(reason) };
         self.acknowledge(key, id, AckKind::PubComp, outcome, fx);
     }
 

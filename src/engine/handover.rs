@@ -175,7 +175,7 @@ impl Engine {
             self.handovers.order.retain(|&other| !listed || other != id);
             return;
         }
-        let will = will.filter(|_| unkept > 0).map(|will| (will, Some(now)));
+        let will = will.filter(|_| unkept > 0).map(|(will, due)| (will, Some(due)));
         self.durable.ask(PersistOp::Session(Box::new(StoredSession { will, ..mark })));
         let looks = !range.is_empty() || !ended.waiting.is_empty();
         let handover = Handover { key, ended: Some(ended), range, asked, moving, listed };
@@ -186,27 +186,28 @@ impl Engine {
     }
 
     /// Publishes the will of a session that has ended. Returns the will that the store has to have until what was published is
-    /// durable, and how much that waits for.
+    /// durable, with when it was due (a later session's is published after it, should both come again), and how much that
+    /// waits for.
     fn last_will(
         &mut self,
         now: Now,
         (key, id): (SessionKey, SessionId),
         session: &mut Session,
         fx: &mut impl Effects,
-    ) -> (Option<Box<Will>>, usize) {
+    ) -> (Option<(Box<Will>, Now)>, usize) {
         let (earlier, missing) = session.published.take().unzip();
         let mut missing = missing.unwrap_or(0);
-        let Presence::Away { will: Some((_, will)), .. } = &mut session.presence else {
-            return (earlier, missing);
+        let Presence::Away { will: Some((due, will)), .. } = &session.presence else {
+            return (earlier.map(|will| (will, now)), missing);
         };
-        let will = will.clone();
+        let (due, will) = (now.min(*due), will.clone());
         let Outcome { asking, retained_by, .. } = self.route_will(now, key, &will, fx);
         let waiter = Waiter::Moved(id);
         missing += usize::from(matches!(asking, Asking::Jointly(_)) && self.durable.wait_for(asking, waiter));
         if let Some((keeper, number)) = retained_by {
             missing += usize::from(self.retention.wait(keeper, number, waiter));
         }
-        (Some(will), missing)
+        (Some((will, due)), missing)
     }
 
     /// Something is durable where it went that a session was owed, or that its will became.

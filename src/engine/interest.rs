@@ -7,16 +7,16 @@ use super::{Effects, PeerMessage, Setup};
 use crate::types::{ConnKey, Map, SessionKey, ShardId};
 use std::collections::VecDeque;
 
-/// A SUBACK that waits, and what follows it.
+/// A session that waits for announcements.
 #[derive(Debug)]
-pub(super) struct PendingSubAck {
-    /// Leaves when all cores have applied announcements up to this one.
+pub(super) struct Pending {
+    /// Until all cores have applied those up to this one.
     announced: u64,
-    /// And when the store has this request.
+    /// And the store has this request.
     request: u64,
-    pub(super) conn: ConnKey,
     pub(super) session: SessionKey,
-    pub(super) bytes: Box<[u8]>,
+    /// The SUBACK or UNSUBACK that leaves then; what follows it needs none.
+    pub(super) answer: Option<(ConnKey, Box<[u8]>)>,
 }
 
 /// Announcements to the other cores and what they have applied of them, and theirs to us.
@@ -31,7 +31,7 @@ pub(super) struct Interest {
     unsettled: bool,
     /// By core: how many of them it has applied.
     applied: Box<[u64]>,
-    waiting: VecDeque<PendingSubAck>,
+    waiting: VecDeque<Pending>,
     /// By filter: subscribers of this core that need what they get kept in the store. Not counted on a single core.
     lasting: Map<Box<str>, u32>,
     /// By core: its newest announcement that we applied, and the newest that we acknowledged.
@@ -161,7 +161,17 @@ impl Interest {
     /// Keeps a SUBACK or UNSUBACK until all cores know the filters that were announced so far, and the store has a request.
     pub(super) fn hold(&mut self, request: u64, conn: ConnKey, session: SessionKey, bytes: &[u8]) {
         let announced = self.announced;
-        self.waiting.push_back(PendingSubAck { announced, request, conn, session, bytes: bytes.into() });
+        let answer = Some((conn, bytes.into()));
+        self.waiting.push_back(Pending { announced, request, session, answer });
+    }
+
+    /// Lets a session with a subscription to a filter wait until everything has come that other cores sent here so far.
+    /// Returns the announcement that says so.
+    pub(super) fn catch_up(&mut self, session: SessionKey, filter: &str, fx: &mut impl Effects) -> u64 {
+        self.add(filter, fx);
+        let announced = self.announced;
+        self.waiting.push_back(Pending { announced, request: 0, session, answer: None });
+        announced
     }
 
     /// A core has applied our announcements up to `number`.
@@ -170,7 +180,7 @@ impl Interest {
     }
 
     /// The next of them that may leave.
-    pub(super) fn next_ready(&mut self, durable: &Durable) -> Option<PendingSubAck> {
+    pub(super) fn next_ready(&mut self, durable: &Durable) -> Option<Pending> {
         let first = self.waiting.front()?;
         let ready = self.settled(first.announced) && durable.has(first.request);
         if ready { self.waiting.pop_front() } else { None }

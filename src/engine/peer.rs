@@ -1,10 +1,12 @@
 //! What one core says to another. Plain data, so that one day the other core can be on another host.
 //!
-//! Links are FIFO per ordered pair of cores. Three promises rest on that:
+//! Links are FIFO per ordered pair of cores. Four promises rest on that:
 //! - a message published after its subscriber's SUBACK is delivered: SUBACK waits for [`PeerMessage::InterestAck`] of all;
 //! - a retained message is never missed between "live" and "replayed": a core acknowledges interest only once every
 //!   retained message that it sent out before is stored ([`PeerMessage::RetainedAck`]), and a core that got one live
 //!   announces its interest anew for the next subscriber;
+//! - nor is one replayed before older messages of its publisher that are on their way live: a core that was sent retained
+//!   messages announces its interest once more, and replays those that have not come live once all have answered;
 //! - a forwarded message is delivered locally and never forwarded again.
 
 use super::persist::{Place, Recipient};

@@ -20,7 +20,7 @@ const OVERTAKEN_MAX: usize = 65_536;
 #[derive(Debug)]
 pub(super) struct Replay {
     number: u64,
-    /// Begins once all cores have applied this announcement and the store has this request: after the SUBACK.
+    /// Goes on once all cores have applied this announcement and the store has this request: begins after the SUBACK.
     announced: u64,
     request: u64,
     filter: Box<str>,
@@ -226,6 +226,11 @@ impl Engine {
         // Otherwise the session ended meanwhile.
         if let Some(replay) = waiting.filter(|replay| replay.number == number && replay.asked) {
             replay.asked = false;
+            if !messages.is_empty() {
+                // What was retained a moment ago is on its way live as well, and behind older messages of its publisher:
+                // by then it has come, and is not sent a second time before them.
+                replay.announced = self.interest.catch_up(key, &replay.filter, fx);
+            }
             replay.chunk.extend(messages);
             replay.received(resume);
             self.pump(now, key, fx);

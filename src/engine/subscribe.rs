@@ -126,8 +126,10 @@ impl Engine {
     /// Sends the SUBACKs that waited for other cores, each before the retained messages of its subscriptions.
     pub(super) fn release_subacks(&mut self, now: Now, fx: &mut impl Effects) {
         while let Some(ready) = self.interest.next_ready(&self.durable) {
-            if self.session_of(ready.conn) == Some(ready.session) {
-                fx.send(ready.conn, &ready.bytes);
+            if let Some((conn, bytes)) = ready.answer
+                && self.session_of(conn) == Some(ready.session)
+            {
+                fx.send(conn, &bytes);
             }
             self.pump_if_waiting(now, ready.session, fx);
         }

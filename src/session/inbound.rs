@@ -76,6 +76,14 @@ impl<R> Acks<R> {
         Some(before)
     }
 
+    /// An acknowledgement waits for one thing more.
+    pub fn wait_more(&mut self, number: u64) {
+        let entry = number.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some((_, missing)) = entry.and_then(|at| self.waiting.get_mut(at)) {
+            *missing = missing.saturating_add(1);
+        }
+    }
+
     /// The next acknowledgement that may leave.
     pub fn pop(&mut self) -> Option<Owed<R>> {
         let (owed, _) = self.waiting.pop_front_if(|(_, missing)| *missing == 0)?;

@@ -275,6 +275,14 @@ impl Client {
         must
     }
 
+    /// Its session may have expired by now: it counts as no member of the group any more, whoever comes later.
+    pub(super) fn may_have_expired(&mut self, now: Now, ledger: &mut Ledger) {
+        if !self.open && self.known == Known::Yes && !self.subscriptions.is_empty() && !self.session(now).0 {
+            ledger.starts_clean(self.account);
+            self.subscriptions.clear();
+        }
+    }
+
     /// The connection is gone, and all that was not said on it.
     pub(super) fn hang_up(&mut self, ledger: &mut Ledger) {
         (self.wire, self.open, self.will, self.will_is_sure) = (None, false, None, false);

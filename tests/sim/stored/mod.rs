@@ -96,6 +96,8 @@ impl Stored {
         self.step += 1;
         let ticks = self.dice.schedule.below(4).saturating_sub(1);
         self.now = self.now + Span(TICK.0 * ticks);
+        let Self { clients, ledger, now, .. } = self;
+        clients.iter_mut().for_each(|client| client.may_have_expired(*now, ledger));
         self.go_wrong()?;
         match self.dice.schedule.below(100) {
             0..40 => {
