@@ -148,12 +148,12 @@ impl Broker {
         machine::raise_limits();
         machine::check()?;
         let Sockets { listening, mut by_shard, http } = listen(settings.listeners, count)?;
-        let policy = Arc::new(Policy::load(&settings.access, 1, Secret(random()?))?);
+        let seed = seed()?;
+        let policy = Arc::new(Policy::load(&settings.access, 1, Secret(random()?), seed)?);
         let logins = &settings.access.logins;
         let threads = logins.threads.unwrap_or_else(threads_by_default);
         let (desk, checkers) = Checkers::start(threads, logins.waiting_max).map_err(StartError::Checkers)?;
         let (stop, store_stop) = (Arc::new(Stop::new()?), Stop::new()?);
-        let seed = seed()?;
         let store = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
         let clock = Clock::start(store.as_ref().map_or(Now(0), Opened::alive));
         let next_session = store.as_ref().map(Opened::next_session);

@@ -5,7 +5,7 @@ use pantala::broker::{Broker, Listening, Settings, StartError};
 use pantala::config::{Config, CoreList, Durability, ListenUrl, Listener, LogFormat, LogLevel, Store};
 use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
-use pantala::transport::Address;
+use pantala::transport::{Address, ListenerSettings};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -52,6 +52,7 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
 fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
     let mut listeners = Vec::new();
     for Listener { url, settings } in &config.listeners {
+        let settings = ListenerSettings { name: url.to_string().into(), ..settings.clone() };
         let addresses = match url {
             ListenUrl::Net { host, port, .. } => host.addresses(*port),
             ListenUrl::Unix(path) => {

@@ -1,9 +1,11 @@
 //! The files of an operator, read and ready to be asked.
 
 use super::{AccessSettings, BackEndSettings, NoFile, read};
+use crate::auth::acl::{self, Acl};
 use crate::auth::password::{self, PasswordFile};
 use crate::auth::{Admitted, Answer, Users};
 use crate::sasl::{self, Secret};
+use crate::types::HashSeed;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ pub struct Policy {
     generation: u64,
     back_ends: Vec<BackEnd>,
     scram: Arc<sasl::Users>,
+    acl: Option<Arc<Acl>>,
     /// What names that nobody has are measured by.
     secret: Secret,
 }
@@ -42,6 +45,14 @@ pub enum Fault {
     /// It cannot be read.
     #[error(transparent)]
     Unread(#[from] NoFile),
+    /// A line of an ACL file.
+    #[error("{path}: {mistake}", path = .path.display())]
+    Acl {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        mistake: acl::Mistake,
+    },
     /// A line of a password file.
     #[error("{path}: {mistake}", path = .path.display())]
     Password {
@@ -62,7 +73,12 @@ impl Policy {
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn load(settings: &AccessSettings, generation: u64, secret: Secret) -> Result<Self, Faults> {
+    pub fn load(
+        settings: &AccessSettings,
+        generation: u64,
+        secret: Secret,
+        seed: HashSeed,
+    ) -> Result<Self, Faults> {
         let (mut back_ends, mut faults) = (Vec::new(), Vec::new());
         let mut scram = settings.users.clone();
         let mut files = Vec::new();
@@ -75,15 +91,25 @@ impl Policy {
             }
         }
         back_ends.extend(of_files(files, &mut scram));
+        let acl = settings.acl.as_deref().map(|path| rules(path, generation, seed)).transpose();
+        let acl = acl.unwrap_or_else(|found| {
+            faults.extend(found);
+            None
+        });
         if !faults.is_empty() {
             return Err(Faults(faults));
         }
-        Ok(Self { generation, back_ends, scram: Arc::new(scram), secret })
+        Ok(Self { generation, back_ends, scram: Arc::new(scram), acl, secret })
     }
 
     /// Who can log in with SCRAM-SHA-256.
     pub fn scram(&self) -> &Arc<sasl::Users> {
         &self.scram
+    }
+
+    /// What clients may do; everything without.
+    pub fn acl(&self) -> Option<&Arc<Acl>> {
+        self.acl.as_ref()
     }
 
     /// Which policy of this run it is.
@@ -130,6 +156,14 @@ fn passwords(path: &Path) -> Result<PasswordFile, Vec<Fault>> {
     let bytes = read(path).map_err(|error| vec![error.into()])?;
     PasswordFile::parse(&bytes).map_err(|mistakes| {
         let fault = |mistake| Fault::Password { path: path.to_owned(), mistake };
+        mistakes.into_iter().map(fault).collect()
+    })
+}
+
+fn rules(path: &Path, generation: u64, seed: HashSeed) -> Result<Arc<Acl>, Vec<Fault>> {
+    let bytes = read(path).map_err(|error| vec![error.into()])?;
+    Acl::parse(&bytes, generation, seed).map(Arc::new).map_err(|mistakes| {
+        let fault = |mistake| Fault::Acl { path: path.to_owned(), mistake };
         mistakes.into_iter().map(fault).collect()
     })
 }

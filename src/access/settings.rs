@@ -13,6 +13,8 @@ pub struct AccessSettings {
     pub back_ends: Vec<BackEndSettings>,
     /// How passwords are checked.
     pub logins: LoginSettings,
+    /// The file that says what clients may do; without, they may do everything.
+    pub acl: Option<PathBuf>,
 }
 
 impl AccessSettings {

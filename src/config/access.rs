@@ -1,4 +1,4 @@
-//! `[[user]]`, `[[auth]]` and `[logins]`: who may come in.
+//! `[[user]]`, `[[auth]]`, `[acl]` and `[logins]`: who may come in, and do what.
 
 use super::raw::Section;
 use super::show::{number, number_or, quoted, user_table};
@@ -12,6 +12,13 @@ use std::path::PathBuf;
 pub(super) fn read(top: &mut Section<'_, '_>, access: &mut AccessSettings) {
     top.tables("user", |section| user(section, &mut access.users));
     top.tables("auth", |section| access.back_ends.extend(back_end(section)));
+    top.table("acl", |mut section| {
+        let mut file = None;
+        section.text("file", "the path of an ACL file", &mut file);
+        section.require("file", "FILE");
+        section.finish();
+        access.acl = file.map(|file| PathBuf::from(&*file));
+    });
     top.table("logins", |section| logins(section, &mut access.logins));
 }
 
@@ -50,7 +57,7 @@ fn logins(mut section: Section<'_, '_>, logins: &mut LoginSettings) {
 /// Writes them.
 pub(super) fn show(f: &mut Formatter<'_>, access: &AccessSettings) -> fmt::Result {
     // In full, so that a new setting does not compile until it is shown.
-    let AccessSettings { users, back_ends, logins } = access;
+    let AccessSettings { users, back_ends, logins, acl } = access;
     for (name, verifier) in users.iter() {
         write!(f, "\n{}", user_table(name, verifier))?;
     }
@@ -61,6 +68,9 @@ pub(super) fn show(f: &mut Formatter<'_>, access: &AccessSettings) -> fmt::Resul
                 writeln!(f, "password_file = {}", quoted(&path.to_string_lossy()))?;
             }
         }
+    }
+    if let Some(path) = acl {
+        writeln!(f, "\n[acl]\nfile = {}", quoted(&path.to_string_lossy()))?;
     }
     let LoginSettings { threads, waiting_max, remembered } = logins;
     writeln!(f, "\n[logins]")?;

@@ -129,7 +129,10 @@ impl Engine {
         self.counters.packets_in += 1;
         match codec::decode(frame, Version::V5) {
             Ok(Packet::Auth(auth)) => self.end_login(now, login, &auth, fx),
-            Ok(Packet::Disconnect(_)) => fx.close(conn, CloseReason::Goodbye),
+            Ok(Packet::Disconnect(_)) => {
+                self.rights.left(conn, None);
+                fx.close(conn, CloseReason::Goodbye);
+            }
             Ok(_) => self.refuse_login(
                 &login,
                 ReasonCode::ProtocolError,
@@ -190,7 +193,9 @@ impl Engine {
 
     /// The socket of a client that may have been authenticating is gone.
     pub(super) fn lost_login(&mut self, conn: ConnKey) {
-        self.logins.take(conn);
+        if self.logins.take(conn).is_some() {
+            self.rights.left(conn, None);
+        }
     }
 
     /// The broker stops.

@@ -357,15 +357,11 @@ impl Shard {
         if let Some(before) = self.engine.connection(client.text) {
             self.read_last(before);
         }
+        let introduction = self.introduction(key);
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         conn.phase = Phase::Open;
-        let user = conn.user.take();
-        let username = user.as_deref().or(connect.username);
-        let connect = Connect { username, ..*connect };
-        self.engine.connect(self.world.now, key, &connect, client, &mut self.world);
-        if let Some(conn) = self.world.conns.get_mut(key) {
-            conn.user = user;
-        }
+        self.engine.introduce(key, client.text, introduction);
+        self.engine.connect(self.world.now, key, connect, client, &mut self.world);
     }
 
     fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {

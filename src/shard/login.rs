@@ -5,11 +5,14 @@ use super::accept::random;
 use super::journal::NoClient;
 use super::{Shard, Token};
 use crate::access::{Desk, Inbox, Job, Mail, Outbox, Outcome, Policy, Wrong};
+use crate::auth::acl::Subject;
 use crate::auth::{Admitted, Remembered};
 use crate::codec::{Connect, ReasonCode, Split, split};
+use crate::engine::Introduction;
 use crate::sasl::Secret;
 use crate::session::connect::Refusal;
-use crate::types::{ConnKey, HashSeed, Span};
+use crate::transport::tls::client_subject;
+use crate::types::{ConnKey, HashSeed, Now, Span};
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -100,8 +103,8 @@ impl Shard {
     pub(super) fn log_in(&mut self, key: ConnKey, connect: &Connect<'_>) -> Entry {
         let Some(conn) = self.world.conns.get_mut(key) else { return Entry::Shut };
         match conn.login.take().map(|login| *login) {
-            Some(Login::Right(admitted)) => {
-                conn.user = Some(admitted.user);
+            Some(right @ Login::Right(_)) => {
+                conn.login = Some(Box::new(right));
                 return Entry::Open;
             }
             Some(Login::Refused(refused)) => return self.refuse_login(key, connect, refused),
@@ -118,7 +121,7 @@ impl Shard {
         let (user, password) = (connect.username.unwrap_or_default(), connect.password.unwrap_or_default());
         let proof = self.logins.remembered.proof(user, password);
         if let Some(admitted) = self.logins.remembered.recall(self.world.now, &proof) {
-            conn.user = Some(admitted.user.clone());
+            conn.login = Some(Box::new(Login::Right(admitted.clone())));
             return Entry::Open;
         }
         let waits = Arc::new(());
@@ -137,6 +140,31 @@ impl Shard {
         conn.login = Some(Box::new(Login::Waits(waits)));
         conn.flags.held = true;
         Entry::Waits
+    }
+
+    /// What is known of a client whose CONNECT goes to the engine.
+    pub(super) fn introduction(&mut self, key: ConnKey) -> Introduction {
+        let Some(conn) = self.world.conns.get_mut(key) else { return Introduction::default() };
+        let admitted = match conn.login.take().map(|login| *login) {
+            Some(Login::Right(admitted)) => Some(admitted),
+            _ => None,
+        };
+        let tls = conn
+            .channel
+            .as_ref()
+            .and_then(|channel| channel.tls())
+            .filter(|_| self.logins.policy.acl().is_some());
+        let attributes = tls.and_then(|tls| client_subject(tls.inner()));
+        let subject = attributes.map(|attributes| {
+            Arc::new(Subject::new(attributes.iter().map(|(name, value)| (&**name, &**value))))
+        });
+        let listener = Arc::clone(&conn.seat.gate().settings().name);
+        let (user, expires, granted) = admitted.map_or((None, None, None), |known| {
+            let Admitted { user, expires, granted } = known;
+            (Some(user), expires.map(|secs| Now(secs.saturating_mul(1_000))), granted)
+        });
+        // What a certificate says counts more than what a CONNECT does.
+        Introduction { user: conn.user.clone().or(user), listener, subject, granted, expires }
     }
 
     fn refuse_login(&mut self, key: ConnKey, connect: &Connect<'_>, why: Refused) -> Entry {

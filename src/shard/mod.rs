@@ -228,10 +228,20 @@ impl Shard {
         epoll::add(&epoll, plan.port.doorbell(), Token::Doorbell.data(), edge)?;
         epoll::add(&epoll, plan.stop.as_fd(), Token::Stop.data(), epoll::EventFlags::IN)?;
         let users = Arc::clone(plan.door.policy.scram());
+        let acl = plan.door.policy.acl().map(Arc::clone);
         let logins = Logins::new(plan.door, plan.seed);
         logins.watch(&epoll)?;
         let limits = &plan.limits;
         let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
+        let mut engine = Engine::new(Setup {
+            features: plan.features,
+            users,
+            secret: Secret(random()),
+            store: if plan.store.is_some() { StoreState::Ready } else { StoreState::Off },
+            first_session: plan.store.unwrap_or(0),
+            ..Setup::new(id, shards, plan.limits.clone(), seed)
+        });
+        engine.go_by(acl);
         Ok(Self {
             id,
             shards,
@@ -275,14 +285,7 @@ impl Shard {
             connect_timeout: limits.connect_timeout,
             connections_max: limits.connections_max as usize,
             unread: None,
-            engine: Engine::new(Setup {
-                features: plan.features,
-                users,
-                secret: Secret(random()),
-                store: if plan.store.is_some() { StoreState::Ready } else { StoreState::Off },
-                first_session: plan.store.unwrap_or(0),
-                ..Setup::new(id, shards, plan.limits, seed)
-            }),
+            engine,
         })
     }
 

@@ -1,4 +1,6 @@
 //! Who may come in, and do what there.
 
 mod anonymous;
+mod clients;
 mod passwords;
+mod rules;
