@@ -42,9 +42,14 @@ impl Engine {
         }
     }
 
-    /// A core had no room for one of our retained messages: its acknowledgement, which waits, says so. [MQTT 3.4.2.1]
+    /// A core had no room for one of our retained messages: what acknowledges it, and waits, says so. [MQTT 3.4.2.1]
     pub(super) fn retained_refused(&mut self, keeper: ShardId, number: u64) {
-        let Some((conn, ack)) = self.retention.waiting_for(keeper, number) else { return };
+        for (conn, ack) in self.retention.waiting_for(keeper, number) {
+            self.amend(conn, ack);
+        }
+    }
+
+    fn amend(&mut self, conn: ConnKey, ack: u64) {
         let Some(session) = self.session_of(conn).and_then(|key| self.sessions.get_mut(key)) else { return };
         let stored = session.stored;
         let Some(link) = session.link_mut() else { return };

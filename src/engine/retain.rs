@@ -91,14 +91,17 @@ impl Retention {
         self.durable[keeper.index()] = durable;
     }
 
-    /// The acknowledgement that waits for `keeper` to store its message of this number.
-    pub(super) fn waiting_for(&self, keeper: ShardId, number: u64) -> Option<(ConnKey, u64)> {
+    /// Acknowledgements that wait for `keeper` to store its message of this number: more than one of QoS 2, where the client
+    /// has sent it again.
+    pub(super) fn waiting_for(&self, keeper: ShardId, number: u64) -> Vec<(ConnKey, u64)> {
         let waiting = &self.waiting[keeper.index()];
-        let at = waiting.binary_search_by_key(&number, |&(number, _)| number).ok()?;
-        match waiting.get(at)? {
-            &(_, Waiter::Ack(conn, ack)) => Some((conn, ack)),
+        let first = waiting.partition_point(|(known, _)| *known < number);
+        let same = waiting.iter().skip(first).take_while(|(known, _)| *known == number);
+        let acks = same.filter_map(|(_, waiter)| match waiter {
+            &Waiter::Ack(conn, ack) => Some((conn, ack)),
             _ => None,
-        }
+        });
+        acks.collect()
     }
 
     /// The next thing that `keeper` held up and does not any more.

@@ -135,7 +135,7 @@ pub(crate) struct Life {
     /// The output refused a message and has not drained since.
     pub(crate) blocked: bool,
     /// QoS 2 messages of the client by packet id.
-    pub(crate) unreleased: BTreeSet<u16>,
+    pub(crate) unreleased: BTreeMap<u16, PubId>,
     /// Published elsewhere after the SUBACK of a matching subscription, not delivered yet.
     pub(crate) owed: BTreeSet<PubId>,
     pub(crate) replays: Vec<Replay>,
@@ -302,7 +302,7 @@ impl Life {
             flight: Vec::new(),
             again: VecDeque::new(),
             blocked: false,
-            unreleased: BTreeSet::new(),
+            unreleased: BTreeMap::new(),
             owed: BTreeSet::new(),
             replays: Vec::new(),
             live_retained: Vec::new(),

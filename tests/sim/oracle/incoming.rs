@@ -245,7 +245,7 @@ impl Oracle {
             }
             Packet::PubRel(ack) => {
                 let id = ack.packet_id.get();
-                let known = self.shadow.lives[life].unreleased.remove(&id);
+                let known = self.shadow.lives[life].unreleased.remove(&id).is_some();
                 let reason =
                     if known || !version.is_v5() { 0 } else { ReasonCode::PacketIdentifierNotFound as u8 };
                 call.reply = Some((conn, Reply::PubComp(id, reason)));
@@ -311,7 +311,8 @@ impl Oracle {
         let life = &mut shadow.lives[state.life];
         let acks = state.acks.iter().filter(|due| due.kind == AckKind::PubAck).count();
         let packet_id = publish.packet_id.map_or(0, std::num::NonZero::get);
-        let repeated = publish.qos == QoS::ExactlyOnce && life.unreleased.contains(&packet_id);
+        let before = life.unreleased.get(&packet_id).filter(|_| publish.qos == QoS::ExactlyOnce).copied();
+        let repeated = before.is_some();
         let bound = if state.version.is_v5() { shadow.limits.receive_max } else { u16::MAX };
         let full = life.unreleased.len() + acks >= usize::from(bound);
         if publish.qos != QoS::AtMostOnce && !repeated && full {
@@ -321,7 +322,7 @@ impl Oracle {
             kind: if publish.qos == QoS::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck },
             packet_id,
             reason: 0,
-            publication: None,
+            publication: before,
         };
         if repeated {
         } else if publish.topic.split('/').next() == Some("$SYS") {
@@ -330,7 +331,8 @@ impl Oracle {
         } else {
             let id = state.life;
             if publish.qos == QoS::ExactlyOnce {
-                life.unreleased.insert(packet_id);
+                // The next one.
+                life.unreleased.insert(packet_id, shadow.publications.len());
             }
             let publication = Publication {
                 topic: publish.topic.to_owned(),

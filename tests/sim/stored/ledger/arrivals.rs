@@ -42,12 +42,16 @@ impl Ledger {
     fn check_reason(&self, who: usize, index: MessageId) -> Verdict {
         let message = &self.messages[index];
         let (first, last) = (message.sent_at, message.acknowledged_at.unwrap_or(self.clock));
-        let is_reason = |stint: &Stint| {
+        let wants = |stint: &Stint| {
             let plain = stint.filter.strip_prefix(GROUP).unwrap_or(&stint.filter);
-            stint.from <= last
-                && stint.until.is_none_or(|until| until >= first)
-                && matches(plain, &message.topic)
+            matches(plain, &message.topic)
         };
+        // A core that has not heard yet that another one wants it no more sends it there, and who subscribes there meanwhile
+        // gets it.
+        let all = self.accounts.iter().flat_map(|account| &account.stints);
+        let was_wanted = all.filter(|stint| stint.from <= last).any(wants);
+        let is_reason =
+            |stint: &Stint| was_wanted && stint.until.is_none_or(|until| until >= first) && wants(stint);
         // Wills are published some time after they were announced, and shared messages go to members who came later.
         let late = message.sent == WILL || message.topic.starts_with('s');
         let stints = &self.accounts[who].stints;
