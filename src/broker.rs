@@ -1,6 +1,6 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
-use crate::access::{AccessSettings, Checkers, Faults, Policy, mailbox, threads_by_default};
+use crate::access::{AccessSettings, Checkers, Faults, Mail, Outbox, Policy, mailbox, threads_by_default};
 use crate::control::{Control, HttpListener, Shards, Upgraded};
 use crate::mesh::{Mesh, Port};
 use crate::sasl::Secret;
@@ -19,6 +19,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{error, info};
 
 /// Batches that wait on one link at most; then the sender stops reading from its clients.
@@ -134,6 +135,17 @@ pub struct Broker {
     storage: Option<Storage>,
     control: Option<Control>,
     checkers: Checkers,
+    access: Access,
+}
+
+/// What is needed to read users and rules again.
+#[derive(Debug)]
+struct Access {
+    secret: Secret,
+    seed: HashSeed,
+    generation: AtomicU64,
+    /// To the shards.
+    mail: Vec<Outbox<Mail>>,
 }
 
 impl Broker {
@@ -148,8 +160,11 @@ impl Broker {
         machine::raise_limits();
         machine::check()?;
         let Sockets { listening, mut by_shard, http } = listen(settings.listeners, count)?;
-        let seed = seed()?;
-        let policy = Arc::new(Policy::load(&settings.access, 1, Secret(random()?), seed)?);
+        let (seed, secret) = (seed()?, Secret(random()?));
+        let policy = Arc::new(Policy::load(&settings.access, 1, secret.clone(), seed)?);
+        let boxes: Vec<_> = (0..count).map(|_| mailbox()).collect::<Result<_, _>>()?;
+        let mail = boxes.iter().map(|(outbox, _)| outbox.clone()).collect();
+        let access = Access { secret, seed, generation: AtomicU64::new(1), mail };
         let logins = &settings.access.logins;
         let threads = logins.threads.unwrap_or_else(threads_by_default);
         let (desk, checkers) = Checkers::start(threads, logins.waiting_max).map_err(StartError::Checkers)?;
@@ -164,9 +179,17 @@ impl Broker {
         let control_port = if http.is_empty() { None } else { ports.pop() };
         let store_port = store.and_then(|store| Some((store, ports.pop()?)));
         let shards_made = Vec::with_capacity(count);
-        let mut broker =
-            Self { listening, stop, shards: shards_made, store_stop, storage: None, control: None, checkers };
-        for (id, port) in (0..).map(ShardId).zip(ports) {
+        let mut broker = Self {
+            listening,
+            stop,
+            shards: shards_made,
+            store_stop,
+            storage: None,
+            control: None,
+            checkers,
+            access,
+        };
+        for ((id, port), mail) in (0..).map(ShardId).zip(ports).zip(boxes) {
             let plan = Plan {
                 id,
                 shards,
@@ -175,7 +198,7 @@ impl Broker {
                 door: Door {
                     policy: Arc::clone(&policy),
                     desk: desk.clone(),
-                    mail: mailbox()?,
+                    mail,
                     remembered: logins.remembered,
                 },
                 seed,
@@ -235,6 +258,20 @@ impl Broker {
     /// The addresses that are listened on.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
+    }
+
+    /// Reads the files of users and rules again, or others in their place, and lets all shards go by them. Who cannot log in
+    /// any more, or has another password, is disconnected.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them; the shards go by what they have then.
+    pub fn reload_access(&self, settings: &AccessSettings) -> Result<(), Faults> {
+        let Access { secret, seed, generation, mail } = &self.access;
+        // Nothing else is published by it.
+        let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let policy = Arc::new(Policy::load(settings, generation, secret.clone(), *seed)?);
+        mail.iter().for_each(|mail| mail.send(Mail::Policy(Arc::clone(&policy))));
+        Ok(())
     }
 
     /// Reads all certificates again, for connections from now on. Where something is wrong with them, the listener keeps

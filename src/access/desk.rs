@@ -20,6 +20,8 @@ const NICER: i32 = 10;
 pub enum Mail {
     /// What became of a login.
     Login(Outcome),
+    /// What it goes by from now on.
+    Policy(Arc<Policy>),
 }
 
 /// What became of a login.

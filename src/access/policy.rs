@@ -2,7 +2,7 @@
 
 use super::{AccessSettings, BackEndSettings, NoFile, read};
 use crate::auth::acl::{self, Acl};
-use crate::auth::password::{self, PasswordFile};
+use crate::auth::password::{self, PasswordFile, PasswordHash};
 use crate::auth::{Admitted, Answer, Users};
 use crate::sasl::{self, Secret};
 use crate::types::HashSeed;
@@ -102,6 +102,14 @@ impl Policy {
         Ok(Self { generation, back_ends, scram: Arc::new(scram), acl, secret })
     }
 
+    /// Reads all files and forgets them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn check_files(settings: &AccessSettings) -> Result<(), Faults> {
+        Self::load(settings, 0, Secret([0; 32]), HashSeed(0)).map(drop)
+    }
+
     /// Who can log in with SCRAM-SHA-256.
     pub fn scram(&self) -> &Arc<sasl::Users> {
         &self.scram
@@ -115,6 +123,16 @@ impl Policy {
     /// Which policy of this run it is.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether a user that could log in under an earlier policy cannot any more, or with other proof only.
+    pub fn revokes(&self, earlier: &Self, user: &str) -> bool {
+        self.password(user) != earlier.password(user) || self.scram.get(user) != earlier.scram.get(user)
+    }
+
+    fn password(&self, user: &str) -> Option<&PasswordHash> {
+        let entries = self.back_ends.iter().map(|BackEnd::Passwords(users)| users.get(user));
+        entries.flatten().next().map(|entry| &entry.password)
     }
 
     /// Whether a name and a password mean nothing here.

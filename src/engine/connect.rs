@@ -277,6 +277,9 @@ impl Engine {
                 (ReasonCode::QuotaExceeded, "more messages wait for this client than may")
             }
             CloseReason::StoreRefuses => (ReasonCode::QuotaExceeded, "the store takes nothing at present"),
+            CloseReason::Revoked => {
+                (ReasonCode::AdministrativeAction, "this client's user has to log in anew")
+            }
             CloseReason::LoginExpired => {
                 (ReasonCode::MaximumConnectTime, "what this client has logged in with has expired")
             }

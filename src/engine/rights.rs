@@ -3,6 +3,7 @@
 
 use super::{CloseReason, Effects, Engine};
 use crate::auth::acl::{Acl, Action, Decisions, Granted, Standing, Subject, Who};
+use crate::sasl::Users;
 use crate::session::Link;
 use crate::topic::{TopicFilter, TopicName};
 use crate::types::limits::TIMERS_PER_TURN;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct Introduction {
     /// The name that the client has shown to be its own.
     pub user: Option<Box<str>>,
+    /// Whether it has shown so to somebody who may take that back: [`Engine::revoke`].
+    pub revocable: bool,
     /// The URL of the listener that it came through, as the settings have it.
     pub listener: Arc<str>,
     /// What its certificate says.
@@ -122,6 +125,7 @@ impl Rights {
         }
         if let Some(known) = of(&mut self.known, conn) {
             known.introduction.user.get_or_insert_with(|| user.into());
+            known.introduction.revocable = true;
         }
     }
 }
@@ -185,6 +189,44 @@ impl Engine {
         if self.rights.acl.is_some() || introduction.user.is_some() || introduction.expires.is_some() {
             self.rights.put(Box::new(Known::new(conn, client, introduction)));
         }
+    }
+
+    /// Whether everything is known of all clients that rules can speak of; without rules, less is kept.
+    pub fn knows_all(&self) -> bool {
+        self.rights.acl.is_some()
+    }
+
+    /// Says the same later, of a connection that is served: what was not kept because there were no rules.
+    pub fn introduce_late(&mut self, conn: ConnKey, introduction: Introduction) {
+        let Some(session) = self.session_of(conn).and_then(|key| self.sessions.get(key)) else { return };
+        if let Some(known) = of(&mut self.rights.known, conn) {
+            let Introduction { listener, subject, .. } = introduction;
+            (known.introduction.listener, known.introduction.subject) = (listener, subject);
+        } else {
+            self.rights.put(Box::new(Known::new(conn, &session.client_id, introduction)));
+        }
+    }
+
+    /// Who can log in with SCRAM-SHA-256 from now on.
+    pub fn log_in_by(&mut self, users: Arc<Users>) {
+        self.setup.users = users;
+    }
+
+    /// Disconnects the clients whose users are not who they were any more.
+    pub fn revoke(&mut self, now: Now, is_revoked: impl Fn(&str) -> bool, fx: &mut impl Effects) {
+        let revoked = |known: &Known| {
+            let Introduction { user, revocable, .. } = &known.introduction;
+            let revoked = *revocable && user.as_deref().is_some_and(&is_revoked);
+            revoked.then_some(known.conn)
+        };
+        let known = self.rights.known.iter().flatten();
+        let revoked: Vec<ConnKey> = known.filter_map(|known| revoked(known)).collect();
+        for conn in revoked {
+            if let Some(key) = self.session_of(conn) {
+                self.disconnect(now, key, CloseReason::Revoked, fx);
+            }
+        }
+        self.evict(now, fx);
     }
 
     /// Disconnects the clients whose time is over.

@@ -2,6 +2,7 @@
 //! it is read.
 
 use super::accept::random;
+use super::conn::Phase;
 use super::journal::NoClient;
 use super::{Shard, Token};
 use crate::access::{Desk, Inbox, Job, Mail, Outbox, Outcome, Policy, Wrong};
@@ -159,12 +160,13 @@ impl Shard {
             Arc::new(Subject::new(attributes.iter().map(|(name, value)| (&**name, &**value))))
         });
         let listener = Arc::clone(&conn.seat.gate().settings().name);
+        let revocable = conn.user.is_none();
         let (user, expires, granted) = admitted.map_or((None, None, None), |known| {
             let Admitted { user, expires, granted } = known;
             (Some(user), expires.map(|secs| Now(secs.saturating_mul(1_000))), granted)
         });
         // What a certificate says counts more than what a CONNECT does.
-        Introduction { user: conn.user.clone().or(user), listener, subject, granted, expires }
+        Introduction { user: conn.user.clone().or(user), revocable, listener, subject, granted, expires }
     }
 
     fn refuse_login(&mut self, key: ConnKey, connect: &Connect<'_>, why: Refused) -> Entry {
@@ -204,16 +206,39 @@ impl Shard {
     pub(super) fn take_mail(&mut self) {
         let mail: Vec<Mail> = self.logins.inbox.take().collect();
         for mail in mail {
-            let Mail::Login(outcome) = mail;
-            self.logged_in(outcome);
+            match mail {
+                Mail::Login(outcome) => self.logged_in(outcome),
+                Mail::Policy(policy) => self.go_by(policy),
+            }
         }
+    }
+
+    /// Takes another policy for the one that it has. Who has come in by what is no longer so has to come in anew.
+    fn go_by(&mut self, policy: Arc<Policy>) {
+        let knew_all = self.engine.knows_all();
+        let before = std::mem::replace(&mut self.logins.policy, Arc::clone(&policy));
+        self.logins.remembered.clear();
+        if policy.acl().is_some() && !knew_all {
+            let served = self.world.conns.iter().filter(|(_, conn)| conn.phase == Phase::Open);
+            let served: Vec<ConnKey> = served.map(|(key, _)| key).collect();
+            for key in served {
+                let introduction = self.introduction(key);
+                self.engine.introduce_late(key, introduction);
+            }
+        }
+        self.engine.log_in_by(Arc::clone(policy.scram()));
+        self.engine.go_by(policy.acl().map(Arc::clone));
+        let is_revoked = |user: &str| policy.revokes(&before, user);
+        self.engine.revoke(self.world.now, is_revoked, &mut self.world);
     }
 
     fn logged_in(&mut self, outcome: Outcome) {
         let Outcome { conn, proof, generation, answer } = outcome;
-        if let Ok(admitted) = &answer
-            && generation == self.logins.policy.generation()
-        {
+        if generation != self.logins.policy.generation() {
+            // It may be another one by now, and is asked for anew.
+            return self.ask_again(conn);
+        }
+        if let Ok(admitted) = &answer {
             self.logins.remembered.add(self.world.now, proof, admitted.clone(), Span(u64::MAX));
         }
         let login = match answer {
@@ -221,6 +246,14 @@ impl Shard {
             Err(wrong) => Login::Refused(Refused::Wrong(wrong)),
         };
         self.end_wait(conn, login);
+    }
+
+    fn ask_again(&mut self, key: ConnKey) {
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
+        if conn.login.take_if(|login| matches!(**login, Login::Waits(_))).is_some() {
+            conn.flags.held = false;
+            self.world.released.push(key);
+        }
     }
 
     /// Goes on with a connection that waits for its login; whether it did.

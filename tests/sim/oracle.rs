@@ -441,6 +441,7 @@ fn check_disconnect(
         CloseReason::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
         CloseReason::Violation => call.violation,
         CloseReason::LoginExpired => Some(ReasonCode::MaximumConnectTime),
+        CloseReason::Revoked => Some(ReasonCode::AdministrativeAction),
         CloseReason::Goodbye | CloseReason::Refused | CloseReason::StoreRefuses => None,
     };
     ensure!(

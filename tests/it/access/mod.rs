@@ -3,4 +3,5 @@
 mod anonymous;
 mod clients;
 mod passwords;
+mod reload;
 mod rules;
