@@ -3,13 +3,15 @@
 
 use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput};
+use pantala::auth::acl::Acl;
 use pantala::codec::{
     Ack, Connect, Frame, Packet, Properties, Publish, ReasonCode, Split, Subscribe, SubscribeFilters,
     SubscriptionOptions, Version, split,
 };
-use pantala::engine::{Engine, Null, Setup};
+use pantala::engine::{Engine, Introduction, Null, Setup};
 use pantala::session::connect::ClientId;
 use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
+use std::sync::Arc;
 
 const TOPIC: &str = "plant/7/line/3/temperature";
 const PAYLOAD: [u8; 64] = [b'x'; 64];
@@ -111,6 +113,40 @@ fn bench(c: &mut Criterion) {
     }
 }
 
+/// The same under 10,000 rules, each client with a name of its own that has them all.
+fn ruled(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fanout/ruled/3.1.1/qos0");
+    let lines: String = (0..10_000).map(|i| format!("topic readwrite plant/{i}/line/#\n")).collect();
+    let acl = Acl::parse(format!("user ann\n{lines}").as_bytes(), 1, HashSeed(1)).expect("rules");
+    let acl = Arc::new(acl);
+    for count in if quick() { [1, 10] } else { [1, 100] } {
+        let mut world = World::new(Version::V311);
+        let conns: Vec<ConnKey> = (0..=count).map(|slot| world.connect(slot)).collect();
+        conns[1..].iter().for_each(|&conn| world.subscribe(conn, QoS::AtMostOnce));
+        world.engine.go_by(Some(Arc::clone(&acl)));
+        for &conn in &conns {
+            let introduction = Introduction { user: Some("ann".into()), ..Introduction::default() };
+            world.engine.introduce(conn, "c", introduction);
+        }
+        let publish = world.bytes(&Packet::Publish(Publish {
+            dup: false,
+            qos: QoS::AtMostOnce,
+            retain: false,
+            topic: TOPIC,
+            packet_id: None,
+            properties: Properties::EMPTY,
+            payload: &PAYLOAD,
+        }));
+        group.throughput(Throughput::Elements(u64::from(count)));
+        group.bench_function(BenchmarkId::from_parameter(count), |b| {
+            b.iter(|| world.send(conns[0], &publish));
+        });
+        let denied = world.engine.report().counters.dropped;
+        assert_eq!((denied.publish_denied, denied.receive_denied), (0, 0), "the rules allow it");
+    }
+    group.finish();
+}
+
 /// Every subscriber acknowledges what it just got: with one message in flight, identifiers go round from 1 to 16.
 fn acknowledge(world: &mut World, subscribers: &[ConnKey], qos: QoS, ids: &mut impl Iterator<Item = u16>) {
     let id = ids.next().unwrap_or(1);
@@ -128,5 +164,6 @@ fn acknowledge(world: &mut World, subscribers: &[ConnKey], qos: QoS, ids: &mut i
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     bench(&mut criterion);
+    ruled(&mut criterion);
     criterion.final_summary();
 }

@@ -1,10 +1,11 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
+use crate::access::{AccessSettings, Checkers, Faults, Mail, Outbox, Policy, mailbox, threads_by_default};
 use crate::control::{Control, HttpListener, Shards, Upgraded};
 use crate::mesh::{Mesh, Port};
-use crate::sasl::Users;
+use crate::sasl::Secret;
 use crate::shard::{
-    Clock, Handed, Item, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine,
+    Clock, Door, Handed, Item, Listener, Opened, Plan, Shard, Stop, Storage, StorePlan, Unsuitable, machine,
 };
 use crate::store::NoStore;
 use crate::transport::settings::Framing;
@@ -18,6 +19,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::{error, info};
 
 /// Batches that wait on one link at most; then the sender stops reading from its clients.
@@ -37,8 +39,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts.
     pub features: Features,
-    /// Who can log in with SCRAM-SHA-256.
-    pub users: Arc<Users>,
+    /// Who may come in, and do what.
+    pub access: AccessSettings,
     /// How often `$SYS` is published, if at all.
     pub sys_interval: Option<Span>,
     /// Where sessions and retained messages are kept; `None` keeps them until the broker stops.
@@ -66,6 +68,12 @@ pub enum StartError {
     /// The thread that serves HTTP could not be made.
     #[error("cannot serve HTTP: {0}")]
     Control(io::Error),
+    /// Files that say who may come in cannot be used.
+    #[error("{0}")]
+    Access(#[from] Faults),
+    /// No threads for passwords.
+    #[error("cannot check passwords: {0}")]
+    Checkers(io::Error),
     /// The store does not open.
     #[error(transparent)]
     Store(#[from] NoStore),
@@ -126,6 +134,18 @@ pub struct Broker {
     store_stop: Stop,
     storage: Option<Storage>,
     control: Option<Control>,
+    checkers: Checkers,
+    access: Access,
+}
+
+/// What is needed to read users and rules again.
+#[derive(Debug)]
+struct Access {
+    secret: Secret,
+    seed: HashSeed,
+    generation: AtomicU64,
+    /// To the shards.
+    mail: Vec<Outbox<Mail>>,
 }
 
 impl Broker {
@@ -140,8 +160,15 @@ impl Broker {
         machine::raise_limits();
         machine::check()?;
         let Sockets { listening, mut by_shard, http } = listen(settings.listeners, count)?;
+        let (seed, secret) = (seed()?, Secret(random()?));
+        let policy = Arc::new(Policy::load(&settings.access, 1, secret.clone(), seed)?);
+        let boxes: Vec<_> = (0..count).map(|_| mailbox()).collect::<Result<_, _>>()?;
+        let mail = boxes.iter().map(|(outbox, _)| outbox.clone()).collect();
+        let access = Access { secret, seed, generation: AtomicU64::new(1), mail };
+        let logins = &settings.access.logins;
+        let threads = logins.threads.unwrap_or_else(threads_by_default);
+        let (desk, checkers) = Checkers::start(threads, logins.waiting_max).map_err(StartError::Checkers)?;
         let (stop, store_stop) = (Arc::new(Stop::new()?), Stop::new()?);
-        let seed = seed()?;
         let store = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
         let clock = Clock::start(store.as_ref().map_or(Now(0), Opened::alive));
         let next_session = store.as_ref().map(Opened::next_session);
@@ -152,15 +179,28 @@ impl Broker {
         let control_port = if http.is_empty() { None } else { ports.pop() };
         let store_port = store.and_then(|store| Some((store, ports.pop()?)));
         let shards_made = Vec::with_capacity(count);
-        let mut broker =
-            Self { listening, stop, shards: shards_made, store_stop, storage: None, control: None };
-        for (id, port) in (0..).map(ShardId).zip(ports) {
+        let mut broker = Self {
+            listening,
+            stop,
+            shards: shards_made,
+            store_stop,
+            storage: None,
+            control: None,
+            checkers,
+            access,
+        };
+        for ((id, port), mail) in (0..).map(ShardId).zip(ports).zip(boxes) {
             let plan = Plan {
                 id,
                 shards,
                 limits: settings.limits.clone(),
                 features: settings.features.clone(),
-                users: Arc::clone(&settings.users),
+                door: Door {
+                    policy: Arc::clone(&policy),
+                    desk: desk.clone(),
+                    mail,
+                    remembered: logins.remembered,
+                },
                 seed,
                 listeners: by_shard.pop().unwrap_or_default(),
                 port,
@@ -176,7 +216,7 @@ impl Broker {
                 Err(error) => return Err(broker.give_up(StartError::Executor(core, error))),
             }
         }
-        drop(ready);
+        drop((ready, desk));
         if let Some((store, port)) = store_port {
             match store.start(port, (seed, shards), clock, &broker.store_stop) {
                 Ok(storage) => broker.storage = Some(storage),
@@ -220,6 +260,20 @@ impl Broker {
         &self.listening
     }
 
+    /// Reads the files of users and rules again, or others in their place, and lets all shards go by them. Who cannot log in
+    /// any more, or has another password, is disconnected.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them; the shards go by what they have then.
+    pub fn reload_access(&self, settings: &AccessSettings) -> Result<(), Faults> {
+        let Access { secret, seed, generation, mail } = &self.access;
+        // Nothing else is published by it.
+        let generation = generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let policy = Arc::new(Policy::load(settings, generation, secret.clone(), *seed)?);
+        mail.iter().for_each(|mail| mail.send(Mail::Policy(Arc::clone(&policy))));
+        Ok(())
+    }
+
     /// Reads all certificates again, for connections from now on. Where something is wrong with them, the listener keeps
     /// those that it has; the log says so.
     pub fn reload(&self) {
@@ -245,6 +299,7 @@ impl Broker {
                 error!(%error, "a shard had failed");
             }
         }
+        self.checkers.stop();
         self.store_stop.raise();
         if let Some(storage) = self.storage {
             storage.join();
@@ -331,14 +386,17 @@ impl Shards for Ways {
 
 /// Random, so that no journal is taken for another store's.
 fn store_id() -> Result<u128, NoStore> {
-    let mut bytes = [0; 16];
-    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(io::Error::from)?;
-    Ok(u128::from_ne_bytes(bytes))
+    Ok(u128::from_ne_bytes(random().map_err(io::Error::from)?))
 }
 
 /// Random, so that nobody can prepare topics or client ids that collide.
 fn seed() -> Result<HashSeed, Errno> {
-    let mut bytes = [0; 8];
+    Ok(HashSeed(u64::from_ne_bytes(random()?)))
+}
+
+/// Bytes that nobody can guess, 256 of them at most, which come at once.
+fn random<const N: usize>() -> Result<[u8; N], Errno> {
+    let mut bytes = [0; N];
     getrandom(&mut bytes, GetRandomFlags::empty())?;
-    Ok(HashSeed(u64::from_ne_bytes(bytes)))
+    Ok(bytes)
 }

@@ -27,6 +27,7 @@ A line on standard output names each address once clients can connect:
 Logs go to standard error.
 
 Signals:
+  SIGHUP            read users, rules and certificates again; with a mistake in them all stays as it was
   SIGTERM, SIGINT   stop: tell the clients, send what is ready, close
   a second one      exit at once
 
@@ -51,6 +52,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Print the settings that would be used, or everything that is wrong with them, and start nothing
     Check(Settings),
+    /// Have a running broker read its users, rules and certificates again (SIGHUP), unless something is wrong with them
+    Reload {
+        #[command(flatten)]
+        settings: Settings,
+        /// The broker's process id
+        pid: i32,
+    },
     /// Print a configuration file with every setting, its default and its meaning
     Defaults,
     /// Look into the store of a broker that does not run, or carry it elsewhere

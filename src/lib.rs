@@ -16,7 +16,7 @@
 //! 5  shard             one glommio executor per core: epoll set, connections, flush, accept, hand-over
 //!    control           HTTP on a thread of its own: files, MQTT.js, the upgrade to WebSocket
 //! 4  mesh              links between cores      transport  sockets and outputs      metrics  $SYS
-//!    store             what outlives the process        access  the files that auth is made of
+//!    store             what outlives the process        access  files of users, threads for passwords
 //! 3  engine            one core's whole state: publish, fan-out, subscribe, retain, take-over, timers
 //! 2  session           one client: windows, queue, acknowledgements, will, deadlines    auth  who may come in, and do what
 //! 1  codec  topic  sasl bytes, topics, and who a client proves to be             websocket  MQTT's bytes in its frames

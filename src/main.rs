@@ -9,6 +9,7 @@ mod user_cli;
 
 use clap::Parser;
 use cli::{Cli, Command, Settings};
+use pantala::access::Policy;
 use pantala::config::{self, Config, CoreList};
 use pantala::sasl::{ITERATIONS, SALT_BYTES, Users, Verifier};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -34,7 +35,10 @@ fn main() -> ExitCode {
         Some(Command::User { action }) => user_cli::run(action),
         Some(Command::Acl { action }) => acl_cli::run(action),
         Some(Command::Migrate { from }) => migrate_cli::run(from),
-        None => settings_of(&cli.settings).and_then(|(config, cores)| run::run(&config, &cores)),
+        Some(Command::Reload { settings, pid }) => run::ask_to_reload(settings, *pid),
+        None => {
+            settings_of(&cli.settings).and_then(|(config, cores)| run::run(&cli.settings, config, &cores))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,6 +79,7 @@ impl Failure {
 
 fn check(settings: &Settings) -> Result<(), Failure> {
     let (config, allowed) = settings_of(settings)?;
+    Policy::check_files(&config.access).map_err(|faults| Failure::misconfigured(faults.to_string()))?;
     let shards = config.cores.placement(&allowed).len();
     print(&format!("# Shards: {shards}. Cores that this process may run on: {allowed}.\n\n{config}"))
 }

@@ -1,12 +1,15 @@
 //! From settings to a running broker, and from a signal to its end.
 
 use crate::Failure;
+use crate::cli;
+use pantala::access::Policy;
 use pantala::broker::{Broker, Listening, Settings, StartError};
 use pantala::config::{Config, CoreList, Durability, ListenUrl, Listener, LogFormat, LogLevel, Store};
 use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
-use pantala::transport::Address;
+use pantala::transport::{Address, ListenerSettings};
 use rustix::fs::Mode;
+use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -15,14 +18,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tracing::level_filters::LevelFilter;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Of listeners that refuse everybody. What it asks for stands as it has to be written.
 const NOBODY: &str = "nobody is let in, because no users are known. In the file of settings,
-  [[user]]                     # of SCRAM-SHA-256, as `pantala scram NAME` prints it
-  name = \"NAME\"
-  scram_sha_256 = \"...\"
-lets in a user, and under the [[listener]]
+  [[auth]]
+  password_file = \"FILE\"     # made by: pantala user add --file FILE NAME
+lets in the users of a file, and under the [[listener]]
   anonymous = true             # the same as --anonymous on the command line
 everybody.";
 
@@ -30,16 +32,17 @@ everybody.";
 ///
 /// # Errors
 /// When the broker cannot start.
-pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
-    start_logging(config);
+pub(crate) fn run(given: &cli::Settings, mut config: Config, allowed: &CoreList) -> Result<(), Failure> {
+    start_logging(&config);
     // Before anything starts, so that a signal during the start is not lost.
     let mut signals = signals().map_err(Failure::running)?;
-    let broker = Broker::start(settings(config, allowed)?).map_err(|error| failure(&error))?;
+    let broker = Broker::start(settings(&config, allowed)?).map_err(|error| failure(&error))?;
     info!(version = env!("CARGO_PKG_VERSION"), shards = config.cores.placement(allowed).len(), "started");
-    announce(broker.listening(), config.users.is_empty());
+    announce(broker.listening(), config.access.knows_nobody());
     for signal in signals.forever() {
         if signal == SIGHUP {
             broker.reload();
+            reload(&broker, given, &mut config);
             continue;
         }
         info!(signal, "stopping");
@@ -50,9 +53,48 @@ pub(crate) fn run(config: &Config, allowed: &CoreList) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Goes by the users and rules of the files as they are now.
+fn reload(broker: &Broker, given: &cli::Settings, config: &mut Config) {
+    let mut new = match crate::settings_of(given) {
+        Ok((new, _)) => new,
+        Err(failure) => {
+            failure
+                .message
+                .lines()
+                .for_each(|line| error!("settings, users and rules stay as they were: {line}"));
+            return;
+        }
+    };
+    if let Err(faults) = broker.reload_access(&new.access) {
+        faults.0.iter().for_each(|fault| error!("users and rules stay as they were: {fault}"));
+        return;
+    }
+    info!("users and rules were read again");
+    let logins_changed = new.access.logins != config.access.logins;
+    new.access.logins = config.access.logins.clone();
+    config.access = new.access.clone();
+    if logins_changed || new != *config {
+        warn!("settings other than [[user]], [[auth]] and [acl] have changed; they count after a restart");
+    }
+}
+
+/// Has a running broker read its files again, unless something is wrong with them.
+///
+/// # Errors
+/// What is wrong, or that there is no such broker.
+pub(crate) fn ask_to_reload(given: &cli::Settings, pid: i32) -> Result<(), Failure> {
+    let (config, _) = crate::settings_of(given)?;
+    Policy::check_files(&config.access).map_err(|faults| Failure::misconfigured(faults.to_string()))?;
+    let program = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    let pid = Pid::from_raw(pid).filter(|_| program.is_ok_and(|name| name.trim_end() == "pantala"));
+    let pid = pid.ok_or_else(|| Failure::running("no broker runs under this process id"))?;
+    kill_process(pid, Signal::HUP).map_err(Failure::running)
+}
+
 fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
     let mut listeners = Vec::new();
     for Listener { url, settings } in &config.listeners {
+        let settings = ListenerSettings { name: url.to_string().into(), ..settings.clone() };
         let addresses = match url {
             ListenUrl::Net { host, port, .. } => host.addresses(*port),
             ListenUrl::Unix(path) => {
@@ -69,7 +111,7 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
         cores: config.cores.placement(allowed),
         limits: config.limits.clone(),
         features: config.features.clone(),
-        users: Arc::new(config.users.clone()),
+        access: config.access.clone(),
         sys_interval: config.sys_interval,
         store: if config.store.is_kept() { Some(store(config)?) } else { None },
     })

@@ -9,12 +9,13 @@ use pantala::codec::{
     Connect, Packet, Properties, PropertiesBuf, Property, Publish, Split, Subscribe, SubscribeFilters,
     SubscriptionOptions, Version, split,
 };
-use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Note, PeerMessage, Setup};
+use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Introduction, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::topic::TopicName;
 use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 const SUBSCRIBERS: u32 = 100;
 const PUBLISHER: ConnKey = ConnKey { slot: SUBSCRIBERS, generation: 0 };
@@ -260,6 +261,19 @@ fn a_message_for_other_cores_costs_three_allocations_however_many_they_are() {
         let mut broker = Broker::new(Version::V311, QoS::AtMostOnce, cores);
         assert_eq!(broker.allocations(Properties::EMPTY), 3 * MESSAGES, "{cores} cores");
     }
+}
+
+#[test]
+fn fan_out_under_ten_thousand_rules_is_allocation_free() {
+    let mut broker = Broker::new(Version::V311, QoS::AtMostOnce, 1);
+    let lines: String = (0..10_000).map(|i| format!("topic readwrite site/{i}/+/#\n")).collect();
+    let acl = Acl::parse(format!("user ann\n{lines}").as_bytes(), 1, HashSeed(7)).expect("an ACL file");
+    broker.engine.go_by(Some(Arc::new(acl)));
+    for slot in 0..=SUBSCRIBERS {
+        let introduction = Introduction { user: Some("ann".into()), ..Introduction::default() };
+        broker.engine.introduce(ConnKey { slot, generation: 0 }, "c", introduction);
+    }
+    assert_eq!(broker.allocations(Properties::EMPTY), 0);
 }
 
 #[test]

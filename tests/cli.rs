@@ -333,7 +333,7 @@ fn a_broker_that_would_refuse_everybody_says_what_to_write() {
     broker.signal(Signal::TERM);
     let Outcome { out, err, .. } = broker.end();
     assert!(out.contains(&format!("tcp://{address}: nobody is let in")), "{out}");
-    for line in ["[[user]]", "pantala scram NAME", "  anonymous = true"] {
+    for line in ["[[auth]]", "  password_file = ", "pantala user add", "  anonymous = true"] {
         assert!(out.contains(line), "{line:?} is missing:\n{out}");
     }
     assert!(err.contains("WARN") && err.contains("no anonymous = true"), "{err}");

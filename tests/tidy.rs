@@ -83,7 +83,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     ("SystemTime::now", &["shard/clock.rs"]),
     ("clock_gettime", &["shard/clock.rs"]),
     ("glommio", &["broker.rs", "shard/"]),
-    ("crossbeam_channel", &["broker.rs", "mesh/", "shard/"]),
+    ("crossbeam_channel", &["access/", "broker.rs", "mesh/", "shard/"]),
     ("sled", &["store/sled/"]),
     ("rustls", &["transport/tls/"]),
     ("argon2", &["auth/password/"]),

@@ -1,5 +1,14 @@
-//! The files that [`crate::auth`] is made of: read whole, and replaced in one step.
+//! Who may come in, where it touches the outside world: the files that [`crate::auth`] is made of, and the threads that check
+//! passwords.
 
+mod desk;
 mod file;
+mod mail;
+mod policy;
+mod settings;
 
+pub use desk::{Checkers, Desk, Job, Mail, Outcome, threads_by_default};
 pub use file::{NoFile, read, replace};
+pub use mail::{Inbox, Outbox, mailbox};
+pub use policy::{Fault, Faults, Policy, Wrong};
+pub use settings::{AccessSettings, BackEndSettings, LoginSettings};

@@ -9,6 +9,10 @@ pub mod mosca;
 pub mod password;
 pub mod token;
 
+mod admitted;
+mod remembered;
 mod users;
 
+pub use admitted::Admitted;
+pub use remembered::{Proof, Remembered};
 pub use users::{Answer, Users};

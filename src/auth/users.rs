@@ -1,6 +1,6 @@
 //! Who is known, out of several files in their order: the first one that knows a user decides.
 
-use super::password::{PasswordFile, PasswordHash};
+use super::password::{Entry, PasswordFile, PasswordHash};
 use crate::sasl::{self, Secret, hmac};
 
 /// Everybody who can log in with a name and a password.
@@ -48,8 +48,7 @@ impl Users {
     /// The time tells nobody whether a name exists: one that does not costs what one of the users costs, always the same
     /// for one name and secret, and each with the chance that its share of the users gives it.
     pub fn check(&self, user: &str, password: &[u8], secret: &Secret) -> Answer {
-        let known = self.files.iter().find_map(|file| file.get(user));
-        match known {
+        match self.get(user) {
             Some(entry) if entry.password.verify(password) => Answer::Right,
             Some(_) => Answer::Wrong,
             None => {
@@ -68,6 +67,11 @@ impl Users {
         let pick = u64::from_be_bytes([a, b, c, d, e, f, g, h]) % sum;
         let at = self.decoys.partition_point(|(count, _)| *count <= pick);
         self.decoys.get(at).map(|(_, decoy)| decoy)
+    }
+
+    /// What is kept of a user.
+    pub fn get(&self, user: &str) -> Option<&Entry> {
+        self.files.iter().find_map(|file| file.get(user))
     }
 
     /// Whether any file knows the user.

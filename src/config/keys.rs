@@ -1,8 +1,7 @@
 //! Every key that a file can have, the range of its values, and the rules between keys.
 
 use super::raw::{Document, Section, grouped};
-use super::{Config, CoreList, Cores, Durability, LogFormat, LogLevel, Mistake, Store, listener};
-use crate::sasl::{self, Users, Verifier};
+use super::{Config, CoreList, Cores, Durability, LogFormat, LogLevel, Mistake, Store, access, listener};
 use crate::types::limits::{INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
 use crate::types::{Balance, Features, Limits, QoS, SHARDS_MAX, Span};
 use std::path::PathBuf;
@@ -44,7 +43,7 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
     top.table("session", |section| session(section, &mut config.limits));
     top.table("limits", |section| limits(section, &mut config.limits));
     top.table("mqtt", |section| mqtt(section, &mut config.features));
-    top.tables("user", |section| user(section, &mut config.users));
+    access::read(&mut top, &mut config.access);
     top.table("sys", |section| sys(section, &mut config.sys_interval));
     top.table("log", |mut section| {
         section.choice("level", &LogLevel::ALL, &mut config.log.level);
@@ -159,21 +158,6 @@ fn mqtt(mut section: Section<'_, '_>, features: &mut Features) {
     section.text("response_information", topic, &mut features.response_information);
     let server = "another server, such as \"broker.example:1883\"";
     section.text("server_reference", server, &mut features.server_reference);
-    section.finish();
-}
-
-fn user(mut section: Section<'_, '_>, users: &mut Users) {
-    let verifier = section.value("scram_sha_256", |value| {
-        let text = value.as_str().ok_or(sasl::BadVerifier::Form)?;
-        text.parse::<Verifier>()
-    });
-    section.require("scram_sha_256", "SCRAM-SHA-256$...");
-    section.require("name", "...");
-    section.value("name", |value| {
-        let name = value.as_str().ok_or("a name").map_err(str::to_owned)?;
-        let added = verifier.clone().map_or(Ok(()), |verifier| users.add(name, verifier));
-        added.map_err(|bad| bad.to_string())
-    });
     section.finish();
 }
 

@@ -277,6 +277,8 @@ impl Display for Listener {
         // Taken apart in full, so that a new setting does not compile until it is shown.
         let Self { url, settings } = self;
         let ListenerSettings {
+            // The URL, which is written already.
+            name: _,
             framing,
             tls,
             redirect,

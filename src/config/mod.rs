@@ -5,6 +5,7 @@
 //! once as [`Mistakes`], with file, line and column, and nothing starts half-way.
 //! `default.toml` beside this file holds every key with its default and what it means; a test keeps the two equal.
 
+mod access;
 mod cores;
 mod keys;
 mod listener;
@@ -19,7 +20,7 @@ pub use mistake::{Mistake, Mistakes, Place};
 pub use show::user_table;
 pub use url::{BadUrl, Host, ListenUrl, Scheme};
 
-use crate::sasl::Users;
+use crate::access::AccessSettings;
 use crate::transport::ListenerSettings;
 use crate::types::{Features, Limits, Span};
 use std::path::PathBuf;
@@ -40,8 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts: `[mqtt]`.
     pub features: Features,
-    /// Who can log in with SCRAM-SHA-256: `[[user]]`.
-    pub users: Users,
+    /// Who may come in, and do what: `[[user]]`, `[[auth]]` and `[logins]`.
+    pub access: AccessSettings,
     /// How often `$SYS` topics are published; `None`: never.
     pub sys_interval: Option<Span>,
     /// What is logged and how.
@@ -56,7 +57,7 @@ impl Default for Config {
             store: Store::default(),
             limits: Limits::default(),
             features: Features::default(),
-            users: Users::default(),
+            access: AccessSettings::default(),
             sys_interval: Some(Span::from_secs(10)),
             log: Log::default(),
         }

@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter};
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Taken apart in full, so that a new setting does not compile until it is shown.
-        let Self { listeners, cores, store, limits, features, users, sys_interval, log } = self;
+        let Self { listeners, cores, store, limits, features, access, sys_interval, log } = self;
         for listener in listeners {
             writeln!(f, "{listener}")?;
         }
@@ -23,9 +23,7 @@ impl Display for Config {
         show_store(f, store)?;
         show_limits(f, limits)?;
         show_features(f, features)?;
-        for (name, verifier) in users.iter() {
-            write!(f, "\n{}", user_table(name, verifier))?;
-        }
+        super::access::show(f, access)?;
         writeln!(f, "\n[sys]")?;
         number(f, "interval_s", sys_interval.map_or(0, Span::as_secs))?;
         writeln!(f, "\n[log]")?;

@@ -117,6 +117,20 @@ server_reference = "other:1883"
 name = "a"
 scram_sha_256 = "SCRAM-SHA-256$4096:c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
+[[auth]]
+password_file = "users \"1\""
+
+[[auth]]
+password_file = "more"
+
+[acl]
+file = "rules"
+
+[logins]
+threads = 51
+waiting_max = 52
+remembered_s = 53
+
 [sys]
 interval_s = 0
 
@@ -203,7 +217,7 @@ interval_s = 1.5
 [logs]
 level = "info"
 "#,
-        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, user, sys, log
+        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, user, auth, acl, logins, sys, log
 p.toml:2:1: listener.cert: missing, expected cert = "FILE"
 p.toml:2:1: listener.key: missing, expected key = "FILE"
 p.toml:4:1: listener.backlogs: unknown key; did you mean backlog?

@@ -8,12 +8,13 @@ use crate::codec::{
     self, Auth, Connect, DecodeError, Frame, Packet, Properties, PropertiesBuf, Property, ReasonCode, Split,
     Version, split,
 };
-use crate::sasl::{Authenticated, Exchange, SCRAM_SHA_256, nonce};
+use crate::sasl::{Authenticated, Exchange, SCRAM_SHA_256, Users, nonce};
 use crate::session::connect::{ClientId, Proof, Refusal, packet_bytes_max};
 use crate::session::{Proved, Session, Violation};
 use crate::types::{ConnKey, HashSeed, Map, Now, SessionKey};
 use bytes::BytesMut;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Clients of one core that authenticate at the same time. More are refused with 0x89: each keeps a CONNECT in memory.
 const LOGINS_MAX: usize = 10_000;
@@ -27,6 +28,8 @@ struct Login {
     client_id: Box<str>,
     assigned: bool,
     exchange: Exchange,
+    /// Who could log in when it began.
+    users: Arc<Users>,
 }
 
 /// All clients of a core that authenticate.
@@ -97,7 +100,8 @@ impl Engine {
         let mut kept = BytesMut::new();
         Packet::Connect(*connect).encode(Version::V5, &mut kept);
         let ClientId { text, assigned } = client;
-        let login = Login { conn, connect: kept, client_id: text.into(), assigned, exchange };
+        let users = Arc::clone(&self.setup.users);
+        let login = Login { conn, connect: kept, client_id: text.into(), assigned, exchange, users };
         self.logins.by_slot.insert(conn.slot, login);
         self.logins.deadlines.push_back((now + self.setup.limits.connect_timeout, conn));
         fx.send(conn, &self.response);
@@ -129,7 +133,10 @@ impl Engine {
         self.counters.packets_in += 1;
         match codec::decode(frame, Version::V5) {
             Ok(Packet::Auth(auth)) => self.end_login(now, login, &auth, fx),
-            Ok(Packet::Disconnect(_)) => fx.close(conn, CloseReason::Goodbye),
+            Ok(Packet::Disconnect(_)) => {
+                self.rights.left(conn, None);
+                fx.close(conn, CloseReason::Goodbye);
+            }
             Ok(_) => self.refuse_login(
                 &login,
                 ReasonCode::ProtocolError,
@@ -148,11 +155,16 @@ impl Engine {
             let why = "AUTH does not continue what CONNECT began [MQTT-4.12.0-3], [MQTT-4.12.0-5]";
             return self.refuse_login(&login, ReasonCode::ProtocolError, why, fx);
         }
-        let Login { conn, connect, client_id, assigned, exchange } = login;
+        let Login { conn, connect, client_id, assigned, exchange, users } = login;
         let client = ClientId { text: &client_id, assigned };
         let answer = auth.properties.authentication_data().unwrap_or_default();
         let finished = exchange.finish(answer);
         with_connect(&connect, |connect| match finished {
+            // The users were read again meanwhile.
+            Ok(Authenticated { user, .. }) if users.get(&user) != self.setup.users.get(&user) => {
+                let refusal = Refusal::new(ReasonCode::NotAuthorized, "this user has to log in anew");
+                self.refuse(conn, connect, client, refusal, fx);
+            }
             Ok(Authenticated { user, server_final }) => {
                 let proof = Proof { method: SCRAM_SHA_256, data: &server_final };
                 self.admit_client(now, conn, connect, client, Some((proof, user)), fx);
@@ -190,7 +202,9 @@ impl Engine {
 
     /// The socket of a client that may have been authenticating is gone.
     pub(super) fn lost_login(&mut self, conn: ConnKey) {
-        self.logins.take(conn);
+        if self.logins.take(conn).is_some() {
+            self.rights.left(conn, None);
+        }
     }
 
     /// The broker stops.

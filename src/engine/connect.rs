@@ -6,6 +6,7 @@ use super::{CloseReason, Effects, Engine, Note, PersistOp, Setup, StoreState, St
 use crate::codec::{Connect, Disconnect, Packet, PropertiesBuf, Property, ReasonCode};
 use crate::session::connect::{ClientId, Proof, Refusal, Terms, Will, accept, refuse, session_expiry};
 use crate::session::{Presence, Proved, Session, Violation};
+use crate::topic::TopicName;
 use crate::types::{ConnKey, Now, SessionId, SessionKey, Span};
 use std::sync::Arc;
 
@@ -40,10 +41,18 @@ impl Engine {
         fx: &mut impl Effects,
     ) {
         let (proof, user) = proved.unzip();
+        if let Some(user) = &user {
+            self.rights.proved(conn, client.text, user);
+        }
         let terms = match self.settle(now, connect, client, proof) {
             Ok(terms) => terms,
             Err(refusal) => return self.refuse(conn, connect, client, refusal, fx),
         };
+        if let Some(will) = &terms.will
+            && !self.rights.may_publish(conn, TopicName::trusted(will.message.topic()))
+        {
+            return self.refuse(conn, connect, client, Refusal::WILL, fx);
+        }
         let known = self.by_client.get(client.text).copied();
         let lasts = self.durable.is_on() && !terms.ephemeral();
         if lasts && known.is_none() && self.durable.state == StoreState::Refusing {
@@ -118,6 +127,7 @@ impl Engine {
         self.response.clear();
         refuse(connect, refusal, &mut self.response);
         fx.send(conn, &self.response);
+        self.rights.left(conn, None);
         fx.note(conn, Note::Refused { client_id: client.text, reason: refusal.reason, why: refusal.why });
         fx.close(conn, CloseReason::Refused);
     }
@@ -179,6 +189,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let proved = user.map(|user| Box::new(Proved { user, exchange: None }));
         session.open(conn, now, terms, proved, self.setup.seed);
+        self.rights.is_back(key);
         let slot = conn.slot as usize;
         if slot >= self.conns.len() {
             self.conns.resize(slot + 1, None);
@@ -267,6 +278,12 @@ impl Engine {
                 (ReasonCode::QuotaExceeded, "more messages wait for this client than may")
             }
             CloseReason::StoreRefuses => (ReasonCode::QuotaExceeded, "the store takes nothing at present"),
+            CloseReason::Revoked => {
+                (ReasonCode::AdministrativeAction, "this client's user has to log in anew")
+            }
+            CloseReason::LoginExpired => {
+                (ReasonCode::MaximumConnectTime, "what this client has logged in with has expired")
+            }
             CloseReason::ShuttingDown if self.setup.features.server_reference.is_some() => {
                 (ReasonCode::UseAnotherServer, "this server stops")
             }
@@ -309,6 +326,7 @@ impl Engine {
         let Presence::Here(link) = std::mem::replace(&mut session.presence, away) else { return };
         session.stops_sending();
         self.conns[link.conn.slot as usize] = None;
+        self.rights.left(link.conn, link.will.is_some().then_some(key));
         self.counters.disconnects += 1;
         self.gauges.connected -= 1;
         let ephemeral = session.ephemeral();
@@ -362,6 +380,10 @@ impl Engine {
         will: &Will,
         fx: &mut impl Effects,
     ) -> Outcome {
+        if !self.rights.may_leave(key, TopicName::trusted(will.message.topic())) {
+            self.counters.dropped.publish_denied += 1;
+            return Outcome::at_once(ReasonCode::NotAuthorized);
+        }
         self.counters.wills += 1;
         let mut message = will.message.clone();
         message.delivery.received = now;

@@ -54,11 +54,15 @@ pub struct Dropped {
     pub reserved_topic: u64,
     /// The store would have had to keep it, and took nothing.
     pub store_refused: u64,
+    /// Its publisher may not publish to its topic.
+    pub publish_denied: u64,
+    /// For a subscriber that may not receive from its topic.
+    pub receive_denied: u64,
 }
 
 impl Dropped {
     /// Each reason's name, as `$SYS` and metrics show it, and count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 10] {
         [
             ("output_full", self.output_full),
             ("queue_full", self.queue_full),
@@ -68,6 +72,8 @@ impl Dropped {
             ("retained_full", self.retained_full),
             ("reserved_topic", self.reserved_topic),
             ("store_refused", self.store_refused),
+            ("publish_denied", self.publish_denied),
+            ("receive_denied", self.receive_denied),
         ]
     }
 }

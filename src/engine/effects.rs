@@ -58,6 +58,10 @@ pub enum CloseReason {
     QueueFull,
     /// The client published what the store would have to keep, which takes nothing at present, and cannot be told.
     StoreRefuses,
+    /// The client's user is no longer known, or has another password.
+    Revoked,
+    /// What the client had shown to log in is good for no longer.
+    LoginExpired,
     /// The broker stops.
     ShuttingDown,
 }

@@ -6,6 +6,7 @@ use super::groups::Group;
 use super::hold::Held;
 use super::persist::Recipient;
 use super::publish::Publication;
+use super::rights::Rights;
 use super::share::Sharing;
 use super::{Counters, Effects, Engine, Gauges, PeerMessage};
 use crate::session::{ENTRY_BYTES, Presence, Pushed, Queued, Session, Stored};
@@ -22,6 +23,7 @@ pub(super) struct Delivering<'a> {
     pub(super) counters: &'a mut Counters,
     gauges: &'a mut Gauges,
     limits: &'a Limits,
+    rights: &'a mut Rights,
     evict: &'a mut Vec<SessionKey>,
     pub(super) durable: &'a mut Durable,
     /// Who asks the store for the message.
@@ -103,6 +105,7 @@ macro_rules! delivering {
             counters: &mut $engine.counters,
             gauges: &mut $engine.gauges,
             limits: &$engine.setup.limits,
+            rights: &mut $engine.rights,
             evict: &mut $engine.evict,
             durable: &mut $engine.durable,
             asking: $asking,
@@ -262,6 +265,9 @@ impl Delivering<'_> {
         ids: &[u32],
         fx: &mut impl Effects,
     ) {
+        if !self.may_receive(session, publication) {
+            return;
+        }
         let qos = publication.delivery.qos.min(target.qos);
         let retain = publication.delivery.retain && target.retain_as_published;
         if qos == QoS::AtMostOnce {
@@ -274,6 +280,14 @@ impl Delivering<'_> {
             let outgoing = Outgoing { qos, retain, ids, share: None };
             self.acknowledged(session, target.session, publication, outgoing, fx);
         }
+    }
+
+    /// Whether the rules let a session have the message. What they keep from it is counted.
+    #[inline]
+    pub(super) fn may_receive(&mut self, session: &Session, publication: &Publication<'_>) -> bool {
+        let may = self.rights.may_receive(session.link(), publication.topic);
+        self.counters.dropped.receive_denied += u64::from(!may);
+        may
     }
 
     #[inline]

@@ -27,6 +27,7 @@ mod replay;
 mod respond;
 mod restore;
 mod retain;
+mod rights;
 mod share;
 mod subscribe;
 #[cfg(test)]
@@ -40,6 +41,8 @@ pub use persist::{
     Batch, Expired, Fetch, Fetched, PersistOp, Place, Recipient, Restored, RestoredSession, StoreState,
     StoredSession,
 };
+
+pub use rights::Introduction;
 
 use crate::codec::{self, DecodeError, Frame, Packet, PacketType, Publish};
 use crate::sasl::{Secret, Users};
@@ -56,6 +59,7 @@ use hold::Held;
 use interest::Interest;
 use replay::Replays;
 use retain::Retention;
+use rights::Rights;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -110,6 +114,7 @@ pub struct Engine {
     handovers: Handovers,
     held: Held,
     logins: Logins,
+    rights: Rights,
     retention: Retention,
     replays: Replays,
     timers: Wheel<(Now, SessionKey)>,
@@ -151,6 +156,7 @@ impl Engine {
             handovers: Handovers::new(setup.seed),
             held: Held::new(setup.seed),
             logins: Logins::new(setup.seed),
+            rights: Rights::new(setup.seed),
             retention: Retention::new(&setup),
             replays: Replays::new(setup.seed),
             timers: Wheel::default(),

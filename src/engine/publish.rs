@@ -277,6 +277,12 @@ impl Engine {
             self.counters.dropped.reserved_topic += 1;
             return Outcome::at_once(ReasonCode::NotAuthorized);
         }
+        if let Some(conn) = publication.publisher.and_then(|key| Some(self.sessions.get(key)?.link()?.conn))
+            && !self.rights.may_publish(conn, publication.topic)
+        {
+            self.counters.dropped.publish_denied += 1;
+            return Outcome::at_once(ReasonCode::NotAuthorized);
+        }
         if publication.delivery.qos != QoS::AtMostOnce && self.is_refused_by_store(publication, inbound) {
             self.counters.dropped.store_refused += 1;
             return Outcome::at_once(ReasonCode::QuotaExceeded);

@@ -7,6 +7,7 @@ use super::handover::is_doubtful;
 use super::{Effects, Engine, Fetch, Fetched, PersistOp, Place};
 use crate::codec::{Ack, Packet, Properties, ReasonCode, Version};
 use crate::session::{Presence, Queued, Resend, Settled, Stored};
+use crate::topic::TopicName;
 use crate::types::{ConnKey, Message, Now, QoS, SessionId, SessionKey};
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ impl Engine {
 
     /// True when nothing is left to send again. [MQTT-4.4.0-1]
     fn send_again(&mut self, now: Now, key: SessionKey, target: Target, fx: &mut impl Effects) -> bool {
-        let Self { sessions, frames, counters, response, durable, .. } = self;
+        let Self { sessions, frames, counters, response, durable, rights, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return false };
         let owner = session.stored;
         while let Some(step) = session.outbound.next_resend() {
@@ -113,12 +114,15 @@ impl Engine {
                 }
                 Resend::Publish(id, queued) => {
                     let Presence::Here(link) = &mut session.presence else { return false };
+                    // The rules may have changed since it was sent, or another user may have come for the session.
+                    let denied = !rights.may_receive(Some(link), TopicName::trusted(queued.message.topic()));
                     let (slot, naming) = fitting(link, queued.message.topic(), |naming| {
                         frames.queued(now, queued, target.version, true, naming)
                     });
                     // Too large for what the client takes now: dropped as if it had been delivered. [MQTT-3.1.2-25]
-                    if slot.len > target.packet_bytes_max as usize {
-                        counters.dropped.too_large += 1;
+                    if denied || slot.len > target.packet_bytes_max as usize {
+                        counters.dropped.receive_denied += u64::from(denied);
+                        counters.dropped.too_large += u64::from(!denied);
                         if let (Some(Settled { kept: Some(kept), .. }), Some(owner)) =
                             (session.outbound.cancel_resend(), owner)
                         {
@@ -262,8 +266,12 @@ impl Engine {
         target: Target,
         fx: &mut impl Effects,
     ) -> Step {
-        let Self { sessions, frames, counters, setup, .. } = self;
+        let Self { sessions, frames, counters, setup, rights, .. } = self;
         let Some(session) = sessions.get_mut(key) else { return Step::Dropped };
+        if !rights.may_receive(session.link(), TopicName::trusted(queued.message.topic())) {
+            counters.dropped.receive_denied += 1;
+            return Step::Dropped;
+        }
         let again = queued.seq < session.unsent_from && queued.qos != QoS::AtMostOnce;
         let delivery = &queued.message.delivery;
         let waited_too_long = delivery.expiry.is_none()

@@ -64,7 +64,9 @@ impl Engine {
 /// Why a message, or an acknowledgement, is answered with this code.
 const fn in_words(reason: ReasonCode) -> &'static str {
     match reason {
-        ReasonCode::NotAuthorized => "topics below $SYS are the broker's own",
+        ReasonCode::NotAuthorized => {
+            "this client may not publish to this topic; those below $SYS are the broker's own"
+        }
         ReasonCode::QuotaExceeded => {
             "no room for it in the queues that it was for, or among the retained messages"
         }

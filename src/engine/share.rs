@@ -288,6 +288,9 @@ impl Delivering<'_> {
         let Some(Group { members, filter, .. }) = groups.get_mut(search.group) else { return false };
         let mut offer = |member: &Member, now: bool| {
             let Some(session) = sessions.get_mut(member.session) else { return false };
+            if !self.may_receive(session, publication) {
+                return false;
+            }
             let ids = [member.id];
             let outgoing = Outgoing {
                 qos: publication.delivery.qos.min(member.flags.qos()),

@@ -64,6 +64,10 @@ impl Engine {
         allowed(filter, id, features)?;
         let options = SubscriptionOptions { qos: options.qos.min(features.qos_max), ..options };
         let session = self.sessions.get_mut(key).ok_or(Refused::GONE)?;
+        let conn = session.link().ok_or(Refused::GONE)?.conn;
+        if !self.rights.may_subscribe(conn, filter) {
+            return Err(Refused::DENIED);
+        }
         let full = session.subscriptions.len() >= limits.subscriptions_max as usize;
         if full && !session.subscriptions.contains_key(text) {
             return Err(Refused::TOO_MANY);
@@ -223,6 +227,8 @@ enum Why {
 
 impl Refused {
     const GONE: Self = Self::new(ReasonCode::UnspecifiedError, "the session has ended");
+    const DENIED: Self =
+        Self::new(ReasonCode::NotAuthorized, "the rules here let this client receive nothing of it");
     const TOO_MANY: Self =
         Self::new(ReasonCode::QuotaExceeded, "the session has as many subscriptions as it may have");
     const STORE: Self = Self::new(ReasonCode::QuotaExceeded, "the store takes nothing at present");

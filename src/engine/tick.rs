@@ -29,6 +29,7 @@ impl Engine {
             }
         }
         self.expire_logins(now, fx);
+        self.end_expired(now, fx);
         self.evict(now, fx);
     }
 
@@ -39,6 +40,7 @@ impl Engine {
         }
         let handovers = self.handovers.deadline(self.durable.state);
         let deadlines = [self.timers.next(), self.logins.deadline(), self.durable.deadline(), handovers];
+        let deadlines = deadlines.into_iter().chain([self.rights.deadline()]);
         deadlines.into_iter().flatten().min()
     }
 

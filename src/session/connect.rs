@@ -77,6 +77,9 @@ pub struct Terms {
 }
 
 impl Refusal<'static> {
+    /// The client could not publish its will itself.
+    pub const WILL: Self =
+        Self::new(ReasonCode::NotAuthorized, "the rules here do not let this client publish its will");
     /// The session would have to be kept, and the store takes nothing.
     pub const STORE: Self = Self::new(ReasonCode::QuotaExceeded, "the store takes no new session at present");
 }

@@ -2,6 +2,7 @@
 
 use super::conn::{Conn, Phase};
 use super::journal::NoClient;
+use super::login::Entry;
 use super::{Handed, Item, Shard, Token};
 use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
 use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
@@ -259,13 +260,21 @@ impl Shard {
         {
             return bytes.len();
         }
-        match Identity::of(&connect) {
+        let identity = Identity::of(&connect);
+        if let Identity::Given(client_id) = identity
+            && let owner = self.placement.owner(client_id)
+            && owner != self.id
+        {
+            self.hand_over(key, owner, bytes);
+            return bytes.len();
+        }
+        match self.log_in(key, &connect) {
+            Entry::Open => {}
+            Entry::Waits => return 0,
+            Entry::Shut => return bytes.len(),
+        }
+        match identity {
             Identity::Given(client_id) => {
-                let owner = self.placement.owner(client_id);
-                if owner != self.id {
-                    self.hand_over(key, owner, bytes);
-                    return bytes.len();
-                }
                 self.open(key, &connect, ClientId { text: client_id, assigned: false });
             }
             Identity::Assign => {
@@ -325,7 +334,7 @@ impl Shard {
     /// Refuses a client that proves nothing where that is not enough; true if it is so.
     fn anonymous(&mut self, key: ConnKey, connect: &Connect<'_>) -> bool {
         let Some(conn) = self.world.conns.get(key) else { return false };
-        let proves = conn.user.is_some() || connect.properties.authentication_method().is_some();
+        let proves = conn.user.is_some() || self.logins.heeds(connect);
         if proves || conn.seat.gate().is_open() {
             return false;
         }
@@ -336,7 +345,7 @@ impl Shard {
     }
 
     /// Tells a client why it is not served.
-    fn answer(&mut self, key: ConnKey, connect: &Connect<'_>, refusal: Refusal<'_>) {
+    pub(super) fn answer(&mut self, key: ConnKey, connect: &Connect<'_>, refusal: Refusal<'_>) {
         let mut out = BytesMut::new();
         refuse(connect, refusal, &mut out);
         if let Some(conn) = self.world.conns.get_mut(key) {
@@ -348,15 +357,11 @@ impl Shard {
         if let Some(before) = self.engine.connection(client.text) {
             self.read_last(before);
         }
+        let introduction = self.introduction(key);
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         conn.phase = Phase::Open;
-        let user = conn.user.take();
-        let username = user.as_deref().or(connect.username);
-        let connect = Connect { username, ..*connect };
-        self.engine.connect(self.world.now, key, &connect, client, &mut self.world);
-        if let Some(conn) = self.world.conns.get_mut(key) {
-            conn.user = user;
-        }
+        self.engine.introduce(key, client.text, introduction);
+        self.engine.connect(self.world.now, key, connect, client, &mut self.world);
     }
 
     fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {

@@ -1,5 +1,6 @@
 //! One connection as its shard sees it: a socket, what was read and not understood yet, what waits to be sent.
 
+use super::login::Login;
 use crate::transport::{Channel, Output, Peer, Pool, Seat, Written};
 use crate::types::Now;
 use rustix::net::{Shutdown, shutdown};
@@ -30,6 +31,8 @@ pub(super) struct Conn {
     pub(super) channel: Option<Box<Channel>>,
     /// Its user's name according to its certificate, which counts more than what its CONNECT says.
     pub(super) user: Option<Box<str>>,
+    /// How far its login has come, where it has to wait for that.
+    pub(super) login: Option<Box<Login>>,
     pub(super) phase: Phase,
     /// The beginning of a packet that is not whole yet.
     pub(super) input: Vec<u8>,
@@ -74,6 +77,7 @@ impl Conn {
             seat,
             channel: None,
             user: None,
+            login: None,
             phase: Phase::Hello(deadline),
             input: Vec::new(),
             need: 0,

@@ -4,6 +4,7 @@
 use super::Shard;
 use super::conn::Phase;
 use super::journal::NoClient;
+use super::login::{Login, Refused};
 use crate::types::{ConnKey, Span};
 use rustix::net::{Shutdown, shutdown};
 
@@ -84,6 +85,11 @@ impl Shard {
             if conn.deadline().is_none_or(|deadline| deadline > self.world.now) {
                 continue;
             }
+            // The client has done its part, and is told that the broker did not.
+            if self.end_wait(key, Login::Refused(Refused::Late)) {
+                continue;
+            }
+            let Some(conn) = self.world.conns.get(key) else { continue };
             match conn.phase {
                 // It may have come in time.
                 Phase::Hello(_) if conn.flags.ready => self.world.deadlines.arm(self.world.now + GRACE, key),

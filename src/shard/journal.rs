@@ -1,6 +1,7 @@
 //! What a shard writes to the log: who came and what went wrong, each with the peer's address, and never so much that a
 //! flood of bad clients becomes a flood of lines. Nothing here runs per message.
 
+use super::login::Refused;
 use crate::codec::{DecodeError, Version};
 use crate::engine::{CloseReason, Note};
 use crate::transport::tls::TlsError;
@@ -101,6 +102,8 @@ pub(super) enum NoClient {
     Nameless,
     #[error("it does not log in, and its listener does not say anonymous = true")]
     Anonymous,
+    #[error("login of user {user:?} as client {client_id:?}: {why}")]
+    Login { user: Box<str>, client_id: Box<str>, why: Refused },
     #[error("TLS handshake not done within handshake_timeout_ms of its listener")]
     HandshakeTimeout,
     #[error("too many other connections have not finished their CONNECT")]

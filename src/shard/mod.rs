@@ -20,6 +20,7 @@ mod effects;
 mod flush;
 mod header;
 mod journal;
+mod login;
 pub mod machine;
 mod placement;
 mod read;
@@ -31,6 +32,7 @@ mod tests;
 mod through;
 
 pub use clock::Clock;
+pub use login::Door;
 pub use machine::Unsuitable;
 pub use stop::Stop;
 pub use storage::{Opened, Storage, StorePlan};
@@ -38,7 +40,7 @@ pub use storage::{Opened, Storage, StorePlan};
 use crate::engine::{Batch, Engine, Expired, Fetch, Fetched, PeerMessage, Restored, Setup, StoreState};
 use crate::mesh::Port;
 use crate::metrics::{ShardReport, Traffic};
-use crate::sasl::{Secret, Users};
+use crate::sasl::Secret;
 use crate::transport::Pool;
 use crate::types::{ConnKey, Features, HashSeed, Key, Limits, Now, ShardId, Slab, Span, Wheel};
 pub use accept::Listener;
@@ -46,6 +48,7 @@ use accept::{Handover, random};
 use crossbeam_channel::Sender;
 use effects::World;
 use journal::Journal;
+use login::Logins;
 use placement::Placement;
 use report::Reports;
 use rustix::event::{Timespec, epoll};
@@ -111,8 +114,8 @@ pub struct Plan {
     pub limits: Limits,
     /// What is offered of MQTT's optional parts.
     pub features: Features,
-    /// Who can log in with SCRAM-SHA-256.
-    pub users: Arc<Users>,
+    /// Who lets clients in.
+    pub door: Door,
     /// The same on all shards.
     pub seed: HashSeed,
     /// Its listening sockets.
@@ -147,6 +150,7 @@ pub struct Shard {
     scratch: Vec<u8>,
     /// What was read of an encrypted connection; without memory until there is one.
     cipher: Vec<u8>,
+    logins: Logins,
     heard: Vec<(ShardId, Item)>,
     due: Vec<ConnKey>,
     epoll: OwnedFd,
@@ -177,6 +181,7 @@ enum Token {
     Conn(ConnKey),
     Listener(usize),
     Doorbell,
+    Mail,
     Stop,
 }
 
@@ -184,6 +189,7 @@ impl Token {
     /// Slots from here on are not connections'.
     const OTHERS: u32 = u32::MAX - 0xffff;
     const DOORBELL: u32 = u32::MAX - 1;
+    const MAIL: u32 = u32::MAX - 2;
     const STOP: u32 = u32::MAX;
 
     fn data(self) -> epoll::EventData {
@@ -191,6 +197,7 @@ impl Token {
             Self::Conn(key) => (key.slot, key.generation),
             Self::Listener(index) => (Self::OTHERS + u32::try_from(index).unwrap_or(0), 0),
             Self::Doorbell => (Self::DOORBELL, 0),
+            Self::Mail => (Self::MAIL, 0),
             Self::Stop => (Self::STOP, 0),
         };
         epoll::EventData::new_u64(u64::from(slot) << 32 | u64::from(generation))
@@ -202,6 +209,7 @@ impl Token {
             [data >> 32, data & 0xffff_ffff].map(|half| u32::try_from(half).unwrap_or(0));
         match slot {
             Self::DOORBELL => Self::Doorbell,
+            Self::MAIL => Self::Mail,
             Self::STOP => Self::Stop,
             Self::OTHERS.. => Self::Listener((slot - Self::OTHERS) as usize),
             _ => Self::Conn(ConnKey::new(slot, generation)),
@@ -219,8 +227,21 @@ impl Shard {
         let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&epoll, plan.port.doorbell(), Token::Doorbell.data(), edge)?;
         epoll::add(&epoll, plan.stop.as_fd(), Token::Stop.data(), epoll::EventFlags::IN)?;
+        let users = Arc::clone(plan.door.policy.scram());
+        let acl = plan.door.policy.acl().map(Arc::clone);
+        let logins = Logins::new(plan.door, plan.seed);
+        logins.watch(&epoll)?;
         let limits = &plan.limits;
         let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
+        let mut engine = Engine::new(Setup {
+            features: plan.features,
+            users,
+            secret: Secret(random()),
+            store: if plan.store.is_some() { StoreState::Ready } else { StoreState::Off },
+            first_session: plan.store.unwrap_or(0),
+            ..Setup::new(id, shards, plan.limits.clone(), seed)
+        });
+        engine.go_by(acl);
         Ok(Self {
             id,
             shards,
@@ -246,6 +267,7 @@ impl Shard {
             ready: VecDeque::new(),
             scratch: vec![0; read::SCRATCH],
             cipher: Vec::new(),
+            logins,
             heard: Vec::new(),
             due: Vec::new(),
             epoll,
@@ -263,14 +285,7 @@ impl Shard {
             connect_timeout: limits.connect_timeout,
             connections_max: limits.connections_max as usize,
             unread: None,
-            engine: Engine::new(Setup {
-                features: plan.features,
-                users: plan.users,
-                secret: Secret(random()),
-                store: if plan.store.is_some() { StoreState::Ready } else { StoreState::Off },
-                first_session: plan.store.unwrap_or(0),
-                ..Setup::new(id, shards, plan.limits, seed)
-            }),
+            engine,
         })
     }
 
@@ -363,6 +378,7 @@ impl Shard {
             Token::Conn(key) => self.conn_event(key, flags),
             Token::Listener(index) => self.accept(index),
             Token::Doorbell => {}
+            Token::Mail => self.take_mail(),
             Token::Stop => self.begin_stop(),
         }
     }

@@ -70,6 +70,7 @@ impl Shard {
             }
             if conn.flags.held {
                 conn.flags.ready = false;
+                self.look_for_end(key);
                 continue;
             }
             if conn.output.len() > self.world.output_bytes_max + RESPONSES_BEYOND {
@@ -164,6 +165,7 @@ impl Shard {
             if conn.flags.held {
                 // What was read already waits with what was not.
                 self.world.keep_input(key, bytes[at..].to_vec(), bytes.len() - at);
+                self.bound_strangers(key);
                 return;
             }
             let max = match conn.phase {

@@ -4,6 +4,7 @@ use crate::codec::Version;
 use crate::types::{Network, Redirect, Span};
 use crate::websocket::Rules;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What stands between a listener's sockets and MQTT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ impl Framing {
 /// Everything about a listener but its address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListenerSettings {
+    /// Its URL as the operator wrote it, which rules may speak of.
+    pub name: Arc<str>,
     /// What its streams carry.
     pub framing: Framing,
     /// Its certificates, if its streams are encrypted.

@@ -440,6 +440,8 @@ fn check_disconnect(
         CloseReason::QueueFull => Some(ReasonCode::QuotaExceeded),
         CloseReason::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
         CloseReason::Violation => call.violation,
+        CloseReason::LoginExpired => Some(ReasonCode::MaximumConnectTime),
+        CloseReason::Revoked => Some(ReasonCode::AdministrativeAction),
         CloseReason::Goodbye | CloseReason::Refused | CloseReason::StoreRefuses => None,
     };
     ensure!(

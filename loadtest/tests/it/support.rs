@@ -1,5 +1,6 @@
 //! Brokers to put load on, and what the load generator says of them.
 
+use pantala::access::AccessSettings;
 use pantala::broker::{Broker, Settings};
 use pantala::transport::settings::Framing;
 use pantala::transport::{Address, ListenerSettings};
@@ -8,7 +9,7 @@ use rustix::thread::{CpuSet, sched_getaffinity};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -42,7 +43,7 @@ impl Pantala {
             cores: vec![core, core],
             limits: Limits::default(),
             features: Features::default(),
-            users: Arc::default(),
+            access: AccessSettings::default(),
             sys_interval: None,
             store: None,
         });

@@ -15,6 +15,8 @@ fn shard(base: u64) -> ShardReport {
         retained_full: base + 6,
         reserved_topic: base + 7,
         store_refused: base + 8,
+        publish_denied: base + 9,
+        receive_denied: base + 10,
     };
     let counters = Counters {
         packets_in: base + 11,

@@ -1,7 +1,9 @@
 //! Several shards on one thread, clients that do nothing by themselves, and the few packets that these tests speak.
 
+use crate::access::{AccessSettings, Checkers, Policy, mailbox};
 use crate::mesh::Mesh;
-use crate::shard::{Clock, Listener, Plan, Shard, Stop};
+use crate::sasl::Secret;
+use crate::shard::{Clock, Door, Listener, Plan, Shard, Stop};
 use crate::transport::{self, Address, Gate, ListenerSettings};
 use crate::types::{Features, HashSeed, Limits, Now, ShardId, Span};
 use std::io::{ErrorKind, Read, Write};
@@ -43,7 +45,7 @@ impl Rig {
             shards,
             limits: limits.clone(),
             features: Features::default(),
-            users: Arc::default(),
+            door: door(),
             seed: HashSeed(7),
             listeners: vec![Listener::new(listeners.pop().expect("one for each"), Arc::clone(&gate))],
             port,
@@ -278,4 +280,12 @@ pub(super) fn publish_1(packet_id: u16, topic: &str, payload: &[u8]) -> Vec<u8> 
 
 pub(super) fn puback(packet_id: u16) -> Vec<u8> {
     packet(0x40, &packet_id.to_be_bytes())
+}
+
+/// One that everybody comes through.
+fn door() -> Door {
+    let policy = Policy::load(&AccessSettings::default(), 1, Secret([7; 32]), HashSeed(7)).expect("no files");
+    let (desk, _) = Checkers::start(0, 1).expect("no threads");
+    let mail = mailbox().expect("descriptors");
+    Door { policy: Arc::new(policy), desk, mail, remembered: Span(0) }
 }

@@ -11,6 +11,6 @@ mod session;
 
 pub use acceptor::Acceptor;
 pub use error::{Fault, Found, TlsError, Wanted};
-pub use name::client_name;
+pub use name::{client_name, client_subject};
 pub use rustls::Error;
 pub use session::{Opened, RECORD_BYTES_MAX, Session};

@@ -1,3 +1,7 @@
 //! Who may come in, and do what there.
 
 mod anonymous;
+mod clients;
+mod passwords;
+mod reload;
+mod rules;

@@ -14,7 +14,7 @@ pub(crate) struct Broker {
     /// Where its last listener listens.
     pub(crate) beside: SocketAddr,
     log: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A broker that ended before it was ready.
@@ -109,7 +109,7 @@ impl Broker {
         let out = process.stdout.take().expect("is piped");
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         // From here on it ends with the test, also when it never becomes ready.
-        let mut broker = Self { process, address: nowhere, beside: nowhere, log, _folder: folder };
+        let mut broker = Self { process, address: nowhere, beside: nowhere, log, folder };
         // A damaged store is told of by others as well.
         let ready = lines_with("listening on", listener.matches("url = ").count(), out);
         let (Some(first), Some(last)) = (ready.first(), ready.last()) else {
@@ -117,6 +117,11 @@ impl Broker {
         };
         (broker.address, broker.beside) = (address(first), address(last));
         Ok(broker)
+    }
+
+    /// The file of its settings.
+    pub(crate) fn settings_file(&self) -> PathBuf {
+        self.folder.path().join("pantala.toml")
     }
 
     pub(crate) fn port(&self) -> u16 {
