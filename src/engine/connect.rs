@@ -80,10 +80,11 @@ impl Engine {
         self.open(now, key, conn, terms, user);
         self.store_session(key);
         // That a session has begun, and that one has ended, is said when it is true for good; also to who comes once more
-        // before it is.
+        // before it is. Who comes back waits as well where the store takes anything: in a crash it would be away since its
+        // former connection, and what it is sent on this one would be forgotten, or come again as if for the first time.
         let request = self.durable.last();
         let is_new = self.sessions.get(key).is_some_and(|session| !self.durable.has(session.known_by));
-        if (resumed.is_none() || is_new)
+        if (resumed.is_none() || is_new || self.durable.state == StoreState::Ready)
             && request > before
             && self.durable.wait_for(Asking::By(request), Waiter::Output(conn))
         {

@@ -238,13 +238,13 @@ impl Durable {
         self.waiting.pop_front_if(|(request, _)| *request <= self.kept).map(|(_, waiter)| waiter)
     }
 
-    /// Connections with acknowledgements that wait.
-    pub(super) fn acknowledged_later(&self) -> Vec<ConnKey> {
+    /// Connections that wait: for acknowledgements, or for anything.
+    pub(super) fn held_up(&self) -> Vec<ConnKey> {
         let waiting = self.waiting.iter().map(|(_, waiter)| waiter);
         let waiting = waiting.chain(self.joints.values().flat_map(|joint| &joint.waiting));
         let mut conns: Vec<_> = waiting
             .filter_map(|waiter| match waiter {
-                Waiter::Ack(conn, _) => Some(*conn),
+                Waiter::Ack(conn, _) | Waiter::Output(conn) => Some(*conn),
                 _ => None,
             })
             .collect();

@@ -143,7 +143,7 @@ impl Engine {
         from_peer: Option<Asking>,
         fx: &mut impl Effects,
     ) -> (Reach, Asking) {
-        let forward = from_peer.is_none();
+        let (forward, alone) = (from_peer.is_none(), self.asks_alone(publication.delivery.qos));
         let matches = self.cache.lookup(&self.trie, publication.topic);
         if publication.delivery.retain && !self.replays.is_empty() {
             // Under No Local its publisher does not get it, and gets what is retained instead.
@@ -158,14 +158,13 @@ impl Engine {
         }
         self.frames.clear();
         let asking = from_peer.unwrap_or_else(|| {
-            let waits = publication.delivery.qos != QoS::AtMostOnce || self.setup.limits.queue_qos0;
-            if !waits || !self.durable.is_on() {
-                return Asking::Nobody;
+            if alone == Asking::Nobody {
+                return alone;
             }
             let own = self.setup.shard;
             let elsewhere = matches.peers.iter().any(|peer| !peer.is_shard())
                 || matches.groups.iter().any(|&g| self.groups.get(g).is_some_and(|g| g.lasts_elsewhere(own)));
-            if elsewhere { self.durable.join(publication.message()) } else { Asking::Here }
+            if elsewhere { self.durable.join(publication.message()) } else { alone }
         });
         let publisher_conn = if self.setup.limits.overflow == Overflow::Hold {
             publication.publisher.and_then(|key| Some(self.sessions.get(key)?.link()?.conn))
@@ -235,6 +234,13 @@ impl Engine {
         matches.locals.iter().any(|found| found.qos != QoS::AtMostOnce && lasts(found.session))
             || matches.peers.iter().any(|peer| !peer.is_shard())
             || matches.groups.iter().any(|&group| self.groups.get(group).is_some_and(Group::lasts))
+    }
+
+    /// Who asks the store for a message that no other core asks it for. The publisher's core may not have heard yet that a
+    /// session of this one lasts: it has promised nothing, but no client may hold a packet id that its session forgets.
+    pub(super) fn asks_alone(&self, qos: QoS) -> Asking {
+        let waits = qos != QoS::AtMostOnce || self.setup.limits.queue_qos0;
+        if waits && self.durable.is_on() { Asking::Here } else { Asking::Nobody }
     }
 
     /// What deliveries use, for one that is not a fan-out.

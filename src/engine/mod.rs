@@ -280,7 +280,7 @@ impl Engine {
     /// The store cannot keep what it was handed. Whoever waits for that is disconnected, with 0x97 where its version knows it:
     /// an acknowledgement may be long in coming, and who comes back with its session is promised the same.
     pub fn store_is_stuck(&mut self, now: Now, fx: &mut impl Effects) {
-        for conn in self.durable.acknowledged_later() {
+        for conn in self.durable.held_up() {
             if let Some(key) = self.session_of(conn) {
                 self.disconnect(now, key, CloseReason::StoreRefuses, fx);
             }

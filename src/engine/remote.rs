@@ -17,7 +17,8 @@ impl Engine {
                     self.interest.came_live();
                 }
                 let message = Arc::new(message);
-                let asking = joint.map_or(Asking::Nobody, |number| Asking::Elsewhere(from, number));
+                let alone = self.asks_alone(message.delivery.qos);
+                let asking = joint.map_or(alone, |number| Asking::Elsewhere(from, number));
                 let mut publication = Publication::of(&message);
                 publication.remote = publisher.map(|conn| (from, conn));
                 self.durable.arrives(asking);

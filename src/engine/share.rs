@@ -165,7 +165,7 @@ impl Engine {
         let Share { group, message, first, away, pick, joint, publisher } = share;
         let message = Arc::new(message);
         let asking = match joint {
-            None => Asking::Nobody,
+            None => self.asks_alone(message.delivery.qos),
             // It came back to the core that asks for it.
             Some((shard, number)) if shard == self.setup.shard => Asking::Jointly(number),
             Some((shard, number)) => Asking::Elsewhere(shard, number),

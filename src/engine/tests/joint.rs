@@ -39,6 +39,17 @@ fn qos_2_of_another_core_is_sent_once_that_has_it_on_disk() {
 }
 
 #[test]
+fn qos_2_of_a_core_that_knows_of_no_lasting_session_is_sent_once_it_is_on_disk_too() {
+    let mut bench = with_subscriber(Limits::default(), 2);
+    let delivery = Delivery { qos: QoS::ExactlyOnce, retain: false, received: bench.now, expiry: None };
+    let message = Message::new("a", &[], b"x", delivery);
+    bench.hear(PeerMessage::Publish { message, joint: None, publisher: None });
+    assert_eq!(bench.taken(0), b"", "after a crash nobody would know that the client has its packet id");
+    bench.engine.durable(bench.now, 10, &mut bench.fx);
+    assert_eq!(bench.taken(0), publish(4, "a", Some(1), "x"));
+}
+
+#[test]
 fn what_waits_of_another_core_is_not_left_to_the_store_before_that_has_it() {
     let limits = Limits { inflight_max: 1, queue_memory_bytes: 1, ..Limits::default() };
     let mut bench = with_subscriber(limits, 1);
@@ -101,6 +112,31 @@ fn qos_2_that_comes_again_waits_for_the_core_that_retains_it() {
     assert_eq!(bench.taken(2), b"", "its keeper has yet to say so");
     bench.hear(PeerMessage::RetainedAck { number: 1, durable: 1 });
     assert_eq!(bench.taken(2), [0x50, 2, 0, 9]);
+}
+
+#[test]
+fn a_client_that_comes_back_hears_nothing_before_the_store_knows_unless_that_takes_nothing() {
+    let mut bench = with_publisher();
+    bench.lost(1);
+    bench.engine.durable(bench.now, 2, &mut bench.fx);
+    bench.send(2, &connect("pub", false));
+    assert_eq!(bench.fx.corked, [2], "after a crash it would have been away since its former connection");
+    bench.engine.durable(bench.now, 3, &mut bench.fx);
+    assert!(bench.fx.corked.is_empty());
+    bench.lost(2);
+    bench.engine.store_is(StoreState::Refusing);
+    assert_eq!(bench.send(3, &connect("pub", false)), RESUMED);
+    assert!(bench.fx.corked.is_empty(), "it may be long before the store takes anything again");
+}
+
+#[test]
+fn who_waits_to_hear_that_the_session_is_known_is_disconnected_when_the_store_is_stuck() {
+    let mut bench = with_publisher();
+    bench.send(2, &connect("sub", false));
+    assert_eq!(bench.fx.corked, [2]);
+    bench.engine.store_is(StoreState::Refusing);
+    bench.engine.store_is_stuck(bench.now, &mut bench.fx);
+    assert!(bench.fx.closed.contains(&(2, CloseReason::StoreRefuses)), "{:?}", bench.fx.closed);
 }
 
 /// A topic that the other core of two keeps.

@@ -93,7 +93,7 @@ pub(super) struct Client {
     pub(super) closed: Option<Now>,
     /// Since when it has no connection.
     pub(super) gone: Option<Gone>,
-    /// The same before its last connection, as long as the store may not know of that.
+    /// The same before its last connection, as long as the store may not know of that: it took nothing at that time.
     pub(super) former: Option<Now>,
     input: Vec<u8>,
     /// Packets for the broker.
@@ -104,8 +104,6 @@ pub(super) struct Client {
     last_id: u16,
     /// QoS 2 messages whose PUBREL has not come.
     held: BTreeMap<u16, MessageId>,
-    /// Packet ids of messages that came and were not owed.
-    unpromised: BTreeSet<u16>,
     /// Packet ids that the broker may have forgotten.
     forgotten: BTreeSet<u16>,
     answers: VecDeque<BytesMut>,
@@ -157,7 +155,6 @@ impl Client {
             requests: BTreeMap::new(),
             last_id: 0,
             held: BTreeMap::new(),
-            unpromised: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             answers: VecDeque::new(),
             will: None,
@@ -304,14 +301,12 @@ impl Client {
         self.outgoing.clear();
         self.subscriptions.clear();
         self.held.clear();
-        self.unpromised.clear();
         self.forgotten.clear();
     }
 
-    /// The broker is gone, and with it what it had sent and did not owe. It may not have kept that this client was back: what it
-    /// sent meanwhile and is too old when it runs again it takes for never sent.
+    /// The broker is gone, and may not have kept that this client was back: what it sent meanwhile and is too old when it runs
+    /// again it takes for never sent.
     pub(super) fn may_be_forgotten(&mut self, expires: impl Fn(MessageId) -> bool) {
-        self.forgotten.append(&mut self.unpromised);
         if self.former.is_some() {
             let old = self.held.iter().filter(|(_, message)| expires(**message));
             self.forgotten.extend(old.map(|(id, _)| *id));

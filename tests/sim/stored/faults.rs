@@ -48,7 +48,7 @@ impl Faults {
 impl Stored {
     /// Something goes wrong, or not.
     pub(super) fn go_wrong(&mut self) -> Verdict {
-        if self.life.is_kept() {
+        if self.life.is_kept() || !self.life.committer.has_refused {
             self.clients.iter_mut().for_each(|client| client.former = None);
         }
         let rng = &mut self.dice.faults;

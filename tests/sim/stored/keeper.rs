@@ -64,6 +64,8 @@ pub(super) struct Committer {
     results: VecDeque<Done>,
     shards: u16,
     pub(super) state: StoreState,
+    /// It took nothing for a while.
+    pub(super) has_refused: bool,
     pub(super) stuck: bool,
     beat: Now,
     beats: u64,
@@ -138,6 +140,7 @@ impl Keeper {
             results: VecDeque::new(),
             shards,
             state: StoreState::Ready,
+            has_refused: false,
             stuck: false,
             beat: Now(0),
             beats: 0,

@@ -305,6 +305,8 @@ impl Ledger {
         let now = self.clock;
         let open = self.accounts[who].stints.iter_mut().filter(|stint| stint.until.is_none());
         open.for_each(|stint| stint.until = Some(now));
+        // A message whose publisher has no acknowledgement when the broker ends comes once more, and this session has not had it.
+        self.accounts[who].got.values_mut().for_each(|got| got.exactly_once = false);
     }
 
     /// Whether a message may become too old.

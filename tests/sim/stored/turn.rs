@@ -109,7 +109,11 @@ impl Stored {
         let at = self.client_of(core, key);
         let version = self.clients[at].habits.version;
         let message = match decode(frame, version) {
-            Ok(Packet::Publish(publish)) => number(publish.payload).ok(),
+            // One that clears what is retained has no number.
+            Ok(Packet::Publish(publish)) => {
+                let known = || self.clients[at].published(publish.packet_id?);
+                number(publish.payload).ok().or_else(known)
+            }
             _ => None,
         };
         let refused = |life: &Life| life.shards[core].engine.report().counters.dropped.store_refused;

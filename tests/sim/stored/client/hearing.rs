@@ -56,9 +56,7 @@ impl Client {
 
     /// A message of QoS 2 is complete.
     fn let_go_of(&mut self, id: PacketId) {
-        for ids in [&mut self.unpromised, &mut self.forgotten] {
-            ids.remove(&id.get());
-        }
+        self.forgotten.remove(&id.get());
         self.held.remove(&id.get());
     }
 
@@ -125,11 +123,8 @@ impl Client {
         let again = packet_id.and_then(|id| self.held.get(&id.get())).copied();
         let again = again.filter(|_| qos == QoS::ExactlyOnce);
         ensure!(again.is_none_or(|held| held == message), "{message} instead of {again:?} before its PUBREL");
-        if again.is_none()
-            && !ledger.arrived(self.account, &Arrival { message, topic, qos, retain, dup })?
-            && let Some(id) = packet_id
-        {
-            self.unpromised.insert(id.get());
+        if again.is_none() {
+            ledger.arrived(self.account, &Arrival { message, topic, qos, retain, dup })?;
         }
         self.answer_to(qos, packet_id, Some(message))
     }

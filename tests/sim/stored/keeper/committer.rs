@@ -165,6 +165,7 @@ impl Committer {
 
     fn tell(&mut self, state: StoreState) {
         self.state = state;
+        self.has_refused |= state == StoreState::Refusing;
         self.push_all(|| Item::StoreIs(state));
     }
 

@@ -17,16 +17,15 @@ impl Ledger {
         Ok(())
     }
 
-    /// A message arrived at a subscriber that is no repetition of a QoS 2 message it still has the packet id of. Whether it was
-    /// owed to it, so that the broker may not forget it.
-    pub(in crate::stored) fn arrived(&mut self, who: usize, arrival: &Arrival) -> Verdict<bool> {
+    /// A message arrived at a subscriber that is no repetition of a QoS 2 message it still has the packet id of.
+    pub(in crate::stored) fn arrived(&mut self, who: usize, arrival: &Arrival) -> Verdict {
         let index = arrival.message;
         let known = self.messages.get(index).is_some_and(|message| message.topic == arrival.topic);
         ensure!(known, "{who} got what nobody sent: {arrival:?}");
         self.arrivals += 1;
         // What was retained comes for a subscription, and does not count as delivered.
         if arrival.retain {
-            return Ok(false);
+            return Ok(());
         }
         self.check_reason(who, index)?;
         self.check_order(who, index)?;
@@ -35,7 +34,7 @@ impl Ledger {
         let debt = self.accounts[who].owed.remove(&index);
         let enough = debt.as_ref().is_none_or(|debt| arrival.qos >= debt.qos);
         ensure!(enough, "{who} was owed {debt:?} and got {arrival:?}");
-        Ok(debt.is_some())
+        Ok(())
     }
 
     /// Some subscription has to be why it came.
