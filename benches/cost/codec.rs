@@ -1,7 +1,8 @@
 //! Layer 1: each packet read and written.
 
 use super::Scenario;
-use super::packets::{VERSIONS, encoded, packets, properties, publish};
+use super::message::{VERSIONS, publish};
+use super::packets::{encoded, packets, properties};
 use bytes::BytesMut;
 use pantala::codec::{Packet, Publish, Split, Version, decode, split};
 use pantala::types::QoS;

@@ -1,7 +1,7 @@
 //! Layer 3: a PUBLISH comes off the wire and becomes frames, or a message to another core.
 
 use super::Scenario;
-use super::packets::{LEVELS, PAYLOAD, TOPIC, VERSIONS, publish};
+use super::message::{LEVELS, PAYLOAD, TOPIC, VERSIONS, publish};
 use super::world::World;
 use bytes::BytesMut;
 use pantala::codec::{Ack, Packet, Publish, ReasonCode, Version};

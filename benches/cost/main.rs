@@ -5,6 +5,8 @@
 
 mod codec;
 mod engine;
+#[path = "../support/message.rs"]
+mod message;
 #[path = "../support/packets.rs"]
 mod packets;
 mod session;

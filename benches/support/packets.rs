@@ -1,33 +1,16 @@
 //! One packet of each type, as clients and the broker usually send them.
 
+use super::message::{TOPIC, publish};
 use bytes::BytesMut;
 use pantala::codec::{
-    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, Publish,
-    ReasonCode, SubAck, Subscribe, SubscribeFilters, UnsubAck, Unsubscribe, UnsubscribeFilters, Version,
-    Will,
+    Ack, Auth, ConnAck, Connect, Disconnect, Packet, Properties, PropertiesBuf, Property, ReasonCode, SubAck,
+    Subscribe, SubscribeFilters, UnsubAck, Unsubscribe, UnsubscribeFilters, Version, Will,
 };
 use pantala::types::{PacketId, QoS};
-
-pub(crate) const VERSIONS: [(&str, Version); 2] = [("3.1.1", Version::V311), ("5.0", Version::V5)];
-pub(crate) const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-pub(crate) const TOPIC: &str = "plant/7/line/3/temperature";
-pub(crate) const PAYLOAD: [u8; 64] = [b'x'; 64];
 
 /// A filter of 26 bytes, and QoS 1.
 const SUBSCRIBE: &[u8] = b"\x00\x1aplant/7/line/3/temperature\x01";
 const UNSUBSCRIBE: &[u8] = b"\x00\x1aplant/7/line/3/temperature";
-
-pub(crate) fn publish(qos: QoS) -> Publish<'static> {
-    Publish {
-        dup: false,
-        qos,
-        retain: false,
-        topic: TOPIC,
-        packet_id: (qos != QoS::AtMostOnce).then_some(PacketId::MIN),
-        properties: Properties::EMPTY,
-        payload: &PAYLOAD,
-    }
-}
 
 pub(crate) fn encoded(packet: &Packet<'_>, version: Version) -> BytesMut {
     let mut out = BytesMut::new();
