@@ -1,9 +1,11 @@
 //! What to do, from the command line.
 
+use crate::tls::{Terms, TermsError};
 use clap::{Arg, ArgAction, Parser, ValueEnum};
 use pantala::codec::Version;
 use pantala::types::QoS;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Puts load on an MQTT broker and checks that nothing is lost, repeated or out of order.
 ///
@@ -34,6 +36,21 @@ pub(crate) struct Args {
     /// The broker's address is that of a ws:// listener: MQTT goes through WebSockets at /mqtt, each packet in a frame.
     #[arg(long)]
     pub(crate) websocket: bool,
+    /// The broker's address is that of a tls:// listener, or with --websocket of a wss:// one.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Trust the authorities in this PEM file.
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
+    /// Take any certificate.
+    #[arg(long, requires = "tls", conflicts_with = "ca")]
+    insecure: bool,
+    /// The name that the broker's certificate has to have. [default: its address]
+    #[arg(long, value_name = "NAME", requires = "tls")]
+    server_name: Option<String>,
+    /// Make a full handshake for every connection.
+    #[arg(long, requires = "tls")]
+    no_resumption: bool,
     /// Connections that publish.
     #[arg(long, short, default_value_t = 1)]
     pub(crate) publishers: u16,
@@ -154,6 +171,19 @@ impl Args {
         }
     }
 
+    /// How TLS is spoken, if it is.
+    ///
+    /// # Errors
+    /// The authorities cannot be read, or there is nobody to trust.
+    pub(crate) fn terms(&self) -> Result<Option<Terms>, TermsError> {
+        if !self.tls {
+            return Ok(None);
+        }
+        let name = self.server_name.clone().unwrap_or_else(|| self.broker.ip().to_string());
+        let protocol: &[u8] = if self.websocket { b"http/1.1" } else { b"mqtt" };
+        Terms::new(self.ca.as_deref(), self.insecure, !self.no_resumption, &name, protocol).map(Some)
+    }
+
     /// How many connections a run with messages has.
     pub(crate) fn connections(&self) -> u32 {
         u32::from(self.publishers) + u32::from(self.subscribers)
@@ -227,6 +257,9 @@ mod tests {
             "--idle 5 --publishers 3",
             "--bare",
             "--broker localhost",
+            "--ca file",
+            "--insecure",
+            "--tls --ca file --insecure",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

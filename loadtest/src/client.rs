@@ -1,5 +1,6 @@
 //! One connection to the broker: raw packets, read and written in bulk.
 
+use crate::tls::{Terms, TermsError, Tls};
 use crate::web::{Stream, Web};
 use bytes::BytesMut;
 use pantala::codec::{
@@ -22,6 +23,8 @@ const PACKET_MAX: u32 = 256 << 20;
 /// What went wrong with a connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error(transparent)]
+    Terms(#[from] TermsError),
     #[error("cannot connect to {0}: {1}")]
     Connect(SocketAddr, Errno),
     #[error("{0}: the broker did not answer {1}: {2}")]
@@ -38,6 +41,8 @@ pub(crate) enum Failure {
     Disconnected(String, String),
     #[error("{0}: {1}")]
     Socket(String, Errno),
+    #[error("{0}: TLS: {1}")]
+    Tls(String, io::Error),
     #[error("{0}: the broker sent bytes that are no MQTT packet: {1}")]
     Malformed(String, DecodeError),
     #[error("{0}: the broker sent bytes that are no frames of a WebSocket: {1}")]
@@ -51,6 +56,7 @@ pub(crate) enum Failure {
 pub(crate) struct Client {
     pub(crate) id: String,
     socket: OwnedFd,
+    tls: Option<Box<Tls>>,
     web: Option<Box<Web>>,
     /// The beginning of a packet that is not whole yet.
     rest: Vec<u8>,
@@ -67,6 +73,7 @@ pub(crate) struct Client {
 #[derive(Clone, Debug)]
 pub(crate) struct Hello<'a> {
     pub(crate) broker: SocketAddr,
+    pub(crate) tls: Option<&'a Terms>,
     /// Whether MQTT goes through a WebSocket.
     pub(crate) websocket: bool,
     /// The number of the source address.
@@ -91,7 +98,8 @@ impl Client {
             let id = hello.id.clone();
             move |error| Failure::NoAnswer(id, what, error)
         };
-        let mut stream = Stream::new(TcpStream::from(socket)).map_err(no_answer("CONNECT"))?;
+        let first = if hello.tls.is_some() { "the handshake of TLS" } else { "CONNECT" };
+        let mut stream = Stream::new(TcpStream::from(socket), hello.tls).map_err(no_answer(first))?;
         if hello.websocket {
             stream.upgrade(hello.broker).map_err(no_answer("the request for a WebSocket"))?;
         }
@@ -100,14 +108,19 @@ impl Client {
             subscribe(&mut stream, &hello.id, hello.version, filter, qos)?;
         }
         // What came with the answers is read with what comes next.
-        let (socket, web, rest) = stream.into_parts();
+        let Stream { socket, tls, web, mqtt: rest } = stream;
         socket.set_nonblocking(true).map_err(no_answer("CONNECT"))?;
         let (socket, id, output) = (OwnedFd::from(socket), hello.id, Vec::new());
-        Ok(Self { id, socket, web, rest, output, sent: 0, receive_maximum, keep_alive_s })
+        Ok(Self { id, socket, tls, web, rest, output, sent: 0, receive_maximum, keep_alive_s })
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn backlog(&self) -> usize {
+        self.output.len() + self.tls.as_ref().map_or(0, |tls| tls.backlog())
     }
 
     /// Reads once and hands over whole packets, with what they may be answered into. True when there may be more to read.
@@ -119,12 +132,16 @@ impl Client {
         mut packet: impl FnMut(&str, Frame<'_>, &mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<bool, Failure> {
         let left = self.rest.len();
-        let count = match recv(&self.socket, &mut scratch[left..], RecvFlags::DONTWAIT) {
-            Ok((0, _)) => return Err(Failure::Closed(self.id.clone())),
-            Ok((count, _)) => count,
-            Err(Errno::AGAIN) => return Ok(false),
-            Err(Errno::INTR) => return Ok(true),
-            Err(error) => return Err(Failure::Socket(self.id.clone(), error)),
+        let socket = &self.socket;
+        let received = match &mut self.tls {
+            Some(tls) => tls.open(&mut scratch[left..], |bytes| receive(socket, bytes)),
+            None => receive(socket, &mut scratch[left..]),
+        };
+        let count = match received {
+            Ok(count) => count,
+            Err(Missed::Later) => return Ok(false),
+            Err(Missed::Interrupted) => return Ok(true),
+            Err(missed) => return Err(missed.failure(&self.id)),
         };
         let len = match &mut self.web {
             Some(web) => web.open(&mut scratch[left..left + count]),
@@ -146,24 +163,84 @@ impl Client {
         }
         self.rest.clear();
         self.rest.extend_from_slice(&bytes[at..]);
-        Ok(left + count == scratch.len())
+        Ok(left + count == scratch.len() || self.tls.as_mut().is_some_and(|tls| tls.has_more()))
     }
 
     /// Writes what waits, as far as the socket takes it.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.web.iter_mut().for_each(|web| web.frame(&mut self.output));
-        while self.sent < self.output.len() {
-            match send(&self.socket, &self.output[self.sent..], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-                Ok(count) => self.sent += count,
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(Failure::Socket(self.id.clone(), error)),
-            }
+        let socket = &self.socket;
+        let taken = match &mut self.tls {
+            // It keeps what the socket does not take.
+            Some(tls) => tls.seal(&mut self.output, |bytes| transmit(socket, bytes)).map(|()| true),
+            None => loop {
+                if self.sent == self.output.len() {
+                    break Ok(true);
+                }
+                match transmit(socket, &self.output[self.sent..]) {
+                    Ok(0) => break Ok(false),
+                    Ok(count) => self.sent += count,
+                    Err(missed) => break Err(missed),
+                }
+            },
+        };
+        if taken.map_err(|missed| missed.failure(&self.id))? {
+            self.output.clear();
+            self.web.iter_mut().for_each(|web| web.sent());
+            self.sent = 0;
         }
-        self.output.clear();
-        self.web.iter_mut().for_each(|web| web.sent());
-        self.sent = 0;
         Ok(())
+    }
+}
+
+/// Why nothing was received or sent.
+#[derive(Debug)]
+enum Missed {
+    Later,
+    Interrupted,
+    End,
+    Socket(Errno),
+    Tls(io::Error),
+}
+
+impl Missed {
+    fn failure(self, id: &str) -> Failure {
+        let id = id.to_owned();
+        match self {
+            Self::End => Failure::Closed(id),
+            Self::Later => Failure::Socket(id, Errno::AGAIN),
+            Self::Interrupted => Failure::Socket(id, Errno::INTR),
+            Self::Socket(error) => Failure::Socket(id, error),
+            Self::Tls(error) => Failure::Tls(id, error),
+        }
+    }
+}
+
+impl From<io::Error> for Missed {
+    fn from(error: io::Error) -> Self {
+        Self::Tls(error)
+    }
+}
+
+fn receive(socket: &OwnedFd, bytes: &mut [u8]) -> Result<usize, Missed> {
+    match recv(socket, bytes, RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Err(Missed::End),
+        Ok((count, _)) => Ok(count),
+        Err(Errno::AGAIN) => Err(Missed::Later),
+        Err(Errno::INTR) => Err(Missed::Interrupted),
+        Err(error) => Err(Missed::Socket(error)),
+    }
+}
+
+/// 0 when the socket takes nothing at present.
+fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Result<usize, Missed> {
+    loop {
+        match send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(count) => return Ok(count),
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(Missed::Socket(error)),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::client::{Client, Failure, Hello, PINGREQ};
 use crate::clock::{Clock, nanos, seconds};
 use crate::proc;
 use crate::report::IdleOutcome;
+use crate::tls::Terms;
 use rustix::event::{Timespec, epoll};
 use std::os::fd::OwnedFd;
 
@@ -19,9 +20,9 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
     let cpu = || args.pid.and_then(|pid| proc::cpu_nanos(pid).ok());
     let resident_before = memory();
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Failure::Socket("epoll".into(), e))?;
-    let mut clients = Vec::new();
+    let (mut clients, terms) = (Vec::new(), args.terms()?);
     for number in 0..count {
-        let client = open(args, number, count)?;
+        let client = open(args, terms.as_ref(), number, count)?;
         epoll::add(&set, client.as_fd(), epoll::EventData::new_u64(u64::from(number)), epoll::EventFlags::IN)
             .map_err(|error| Failure::Socket(client.id.clone(), error))?;
         clients.push(client);
@@ -39,11 +40,12 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
     })
 }
 
-fn open(args: &Args, number: u32, count: u32) -> Result<Client, Failure> {
+fn open(args: &Args, terms: Option<&Terms>, number: u32, count: u32) -> Result<Client, Failure> {
     let pid = std::process::id();
     let topic = format!("pantala-load/{pid}/idle/{number}");
     Client::open(Hello {
         broker: args.broker,
+        tls: terms,
         websocket: args.websocket,
         source: args.source(number, count),
         version: args.version(),

@@ -17,6 +17,7 @@ mod run;
 mod schedule;
 mod shape;
 mod stamp;
+mod tls;
 mod web;
 mod window;
 

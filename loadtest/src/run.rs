@@ -70,12 +70,13 @@ impl<'a> Run<'a> {
         let flow = Flow::new(args, &format!("pantala-load/{}", std::process::id()));
         let set =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Failure::Socket("epoll".into(), e))?;
-        let mut clients = Vec::new();
+        let (mut clients, terms) = (Vec::new(), args.terms()?);
         for number in 0..args.connections() {
             let filter = flow.filter(clients.len()).map(|topic| (topic, args.qos()));
             let role = if filter.is_some() { "sub" } else { "pub" };
             clients.push(Client::open(Hello {
                 broker: args.broker,
+                tls: terms.as_ref(),
                 websocket: args.websocket,
                 source: args.source(number, args.connections()),
                 version: args.version(),
@@ -233,7 +234,7 @@ impl<'a> Run<'a> {
 
     /// Whether a publisher has to wait for the broker.
     fn is_full(&self, publisher: usize, window: u16) -> bool {
-        self.clients[publisher].output.len() >= OUTPUT_MAX
+        self.clients[publisher].backlog() >= OUTPUT_MAX
             || self.args.qos() != QoS::AtMostOnce && self.flow.window(publisher).len() >= usize::from(window)
     }
 
@@ -275,7 +276,7 @@ impl<'a> Run<'a> {
                 self.read(index)?;
             }
         }
-        if flags.contains(epoll::EventFlags::OUT) && !self.clients[index].output.is_empty() {
+        if flags.contains(epoll::EventFlags::OUT) && self.clients[index].backlog() > 0 {
             self.dirty.push(index);
         }
         if flags.contains(epoll::EventFlags::IN) {

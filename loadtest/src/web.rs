@@ -1,5 +1,6 @@
 //! A connection until its client runs by itself, and WebSocket between a client and its socket.
 
+use crate::tls::{Terms, Tls};
 use pantala::codec::{Split, split};
 use pantala::websocket::{Ask, Decoder, Encoder, End, HEAD_BYTES_MAX, Subprotocol, Violation, masked};
 use std::io::{self, ErrorKind, Read, Write};
@@ -59,20 +60,23 @@ impl Web {
 /// A connection that waits for what it reads.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    socket: TcpStream,
-    web: Option<Box<Web>>,
+    pub(crate) socket: TcpStream,
+    pub(crate) tls: Option<Box<Tls>>,
+    pub(crate) web: Option<Box<Web>>,
     /// MQTT that came and is not read yet.
-    mqtt: Vec<u8>,
+    pub(crate) mqtt: Vec<u8>,
 }
 
 impl Stream {
-    /// Over TCP.
+    /// Over TCP, or over TLS on these terms.
     ///
     /// # Errors
-    /// The socket's.
-    pub(crate) fn new(socket: TcpStream) -> io::Result<Self> {
+    /// The socket's; what TLS does not like.
+    pub(crate) fn new(mut socket: TcpStream, terms: Option<&Terms>) -> io::Result<Self> {
         socket.set_read_timeout(Some(ANSWER_WITHIN))?;
-        Ok(Self { socket, web: None, mqtt: Vec::new() })
+        let tls = terms.map(|terms| Tls::shake_hands(terms, &mut socket).map(Box::new));
+        let tls = tls.transpose().map_err(in_words)?;
+        Ok(Self { socket, tls, web: None, mqtt: Vec::new() })
     }
 
     /// Goes on with WebSocket.
@@ -81,10 +85,10 @@ impl Stream {
     /// The socket's, and that the broker does not want to.
     pub(crate) fn upgrade(&mut self, broker: SocketAddr) -> io::Result<()> {
         let ask = Ask::new(*b"pantala-load/key");
-        self.socket.write_all(&ask.request(&broker.to_string(), "/mqtt", Subprotocol::Mqtt))?;
+        self.send(&ask.request(&broker.to_string(), "/mqtt", Subprotocol::Mqtt))?;
         let (mut bytes, mut count) = (vec![0; HEAD_BYTES_MAX], 0);
         loop {
-            match self.socket.read(&mut bytes[count..]).map_err(in_words)? {
+            match self.receive(&mut bytes[count..])? {
                 0 => return Err(ErrorKind::UnexpectedEof.into()),
                 more => count += more,
             }
@@ -100,9 +104,19 @@ impl Stream {
         }
     }
 
-    /// Its parts: the socket, its WebSocket if it has one, and MQTT that was not read.
-    pub(crate) fn into_parts(self) -> (TcpStream, Option<Box<Web>>, Vec<u8>) {
-        (self.socket, self.web, self.mqtt)
+    fn receive(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.read(&mut self.socket, bytes),
+            None => self.socket.read(bytes),
+        }
+        .map_err(in_words)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => tls.write_all(&mut self.socket, bytes),
+            None => self.socket.write_all(bytes),
+        }
     }
 }
 
@@ -118,13 +132,16 @@ fn in_words(error: io::Error) -> io::Error {
 
 impl Read for Stream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let Some(web) = &mut self.web else { return self.socket.read(bytes).map_err(in_words) };
+        if self.web.is_none() {
+            return self.receive(bytes);
+        }
         while self.mqtt.is_empty() {
             let mut frames = [0; 4_096];
-            let count = self.socket.read(&mut frames).map_err(in_words)?;
+            let count = self.receive(&mut frames)?;
             if count == 0 {
                 return Ok(0);
             }
+            let Some(web) = &mut self.web else { break };
             let mqtt = web.open(&mut frames[..count]).map_err(io::Error::other)?;
             self.mqtt.extend_from_slice(&frames[..mqtt]);
         }
@@ -138,11 +155,12 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.web.is_none() {
-            return self.socket.write(bytes);
+            self.send(bytes)?;
+        } else {
+            let mut frame = Vec::new();
+            masked(bytes, KEY, &mut frame);
+            self.send(&frame)?;
         }
-        let mut frame = Vec::new();
-        masked(bytes, KEY, &mut frame);
-        self.socket.write_all(&frame)?;
         Ok(bytes.len())
     }
 

@@ -10,5 +10,5 @@ mod settings;
 pub use desk::{Checkers, Desk, Job, Mail, Outcome, threads_by_default};
 pub use file::{NoFile, read, replace};
 pub use mail::{Inbox, Outbox, mailbox};
-pub use policy::{Fault, Faults, Policy, Wrong};
-pub use settings::{AccessSettings, BackEndSettings, LoginSettings};
+pub use policy::{Fault, Faults, Hook, Policy, Said, Wrong};
+pub use settings::{AccessSettings, BackEndSettings, HttpSettings, LoginSettings};

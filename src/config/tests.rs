@@ -123,6 +123,17 @@ password_file = "users \"1\""
 [[auth]]
 password_file = "more"
 
+[[auth]]
+jwks_file = "keys.json"
+issuer = "us"
+audience = "them"
+
+[[auth]]
+http_url = "http://h:1/auth"
+timeout_ms = 54
+connections_max = 55
+remembered_s = 56
+
 [acl]
 file = "rules"
 

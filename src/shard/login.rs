@@ -130,12 +130,17 @@ impl Shard {
             conn: key,
             proof,
             policy: Arc::clone(&self.logins.policy),
+            from: 0,
+            now: self.world.now.0 / 1_000,
+            client_id: connect.client_id.into(),
+            address: conn.peer.ip(),
+            listener: Arc::clone(&conn.seat.gate().settings().name),
             user: user.into(),
             password: password.into(),
             waiting: Arc::downgrade(&waits),
             reply: self.logins.reply.clone(),
         };
-        if !self.logins.desk.submit(job) {
+        if self.logins.desk.submit(job).is_err() {
             return self.refuse_login(key, connect, Refused::Full);
         }
         conn.login = Some(Box::new(Login::Waits(waits)));
@@ -163,7 +168,7 @@ impl Shard {
         let revocable = conn.user.is_none();
         let (user, expires, granted) = admitted.map_or((None, None, None), |known| {
             let Admitted { user, expires, granted } = known;
-            (Some(user), expires.map(|secs| Now(secs.saturating_mul(1_000))), granted)
+            (Some(user), expires.map(moment), granted)
         });
         // What a certificate says counts more than what a CONNECT does.
         Introduction { user: conn.user.clone().or(user), revocable, listener, subject, granted, expires }
@@ -172,11 +177,14 @@ impl Shard {
     fn refuse_login(&mut self, key: ConnKey, connect: &Connect<'_>, why: Refused) -> Entry {
         let refusal = match why {
             // Which of the two it was is nobody's business.
+            Refused::Wrong(Wrong::Silent { .. }) => {
+                Refusal::new(ReasonCode::ServerUnavailable, "nobody can say at the moment who this client is")
+            }
+            Refused::Full | Refused::Late | Refused::Wrong(Wrong::Full) => {
+                Refusal::new(ReasonCode::ServerBusy, "too many clients log in at the moment")
+            }
             Refused::Wrong(_) => {
                 Refusal::new(ReasonCode::BadUserNameOrPassword, "wrong user name or password")
-            }
-            Refused::Full | Refused::Late => {
-                Refusal::new(ReasonCode::ServerBusy, "too many clients log in at the moment")
             }
         };
         self.answer(key, connect, refusal);
@@ -238,11 +246,13 @@ impl Shard {
             // It may be another one by now, and is asked for anew.
             return self.ask_again(conn);
         }
-        if let Ok(admitted) = &answer {
-            self.logins.remembered.add(self.world.now, proof, admitted.clone(), Span(u64::MAX));
+        if let Ok((admitted, good_for)) = &answer {
+            let now = self.world.now;
+            let left = admitted.expires.map_or(*good_for, |at| (moment(at) - now).min(*good_for));
+            self.logins.remembered.add(now, proof, admitted.clone(), left);
         }
         let login = match answer {
-            Ok(admitted) => Login::Right(admitted),
+            Ok((admitted, _)) => Login::Right(admitted),
             Err(wrong) => Login::Refused(Refused::Wrong(wrong)),
         };
         self.end_wait(conn, login);
@@ -267,4 +277,9 @@ impl Shard {
         self.world.released.push(key);
         true
     }
+}
+
+/// A moment in seconds since 1970, which is what the shard's clock counts as well.
+fn moment(secs: u64) -> Now {
+    Now(secs.saturating_mul(1_000))
 }

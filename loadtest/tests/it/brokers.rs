@@ -92,6 +92,38 @@ fn pantala_gets_everything_through_websockets() {
 }
 
 #[test]
+fn pantala_gets_everything_through_tls() {
+    let pantala = Pantala::start();
+    let trust = format!("--tls --ca {}", pantala.certificate.display());
+    gets_everything_through(pantala.tls, &trust);
+    load(pantala.tls, "--tls --insecure --no-resumption -s 20 --messages 100 --warmup 0").is_well(2_000);
+    // Larger than what a socket, a record and what is received at once have room for.
+    load(pantala.tls, &format!("{trust} -q 1 --payload 1000000 --warmup 0 --messages 20 --quiet 30"))
+        .is_well(20);
+    let wss = format!("{trust} --websocket -p 5 -s 5 -t 5 -q 2 --messages 500 --warmup 0");
+    load(pantala.secure_web, &wss).is_well(500);
+}
+
+#[test]
+fn a_certificate_that_nobody_trusts_is_told() {
+    let pantala = Pantala::start();
+    let other = Pantala::start();
+    for (arguments, why) in [
+        (format!("--tls --ca {}", other.certificate.display()), "invalid peer certificate"),
+        ("--tls --ca nowhere".to_owned(), "nowhere: "),
+        ("--tls".to_owned(), "--ca FILE"),
+        (format!("--tls --ca {} --server-name elsewhere", pantala.certificate.display()), "elsewhere"),
+    ] {
+        let refused = load(pantala.tls, &format!("{arguments} --messages 1"));
+        assert_eq!(refused.exit_code, Some(2), "{arguments}");
+        assert!(refused.error.contains(why), "{arguments}: {}", refused.error);
+    }
+    let plain = load(pantala.address, "--tls --insecure --messages 1");
+    assert_eq!(plain.exit_code, Some(2));
+    assert!(plain.error.contains("the handshake of TLS"), "{}", plain.error);
+}
+
+#[test]
 fn pantala_takes_payloads_of_all_sizes() {
     takes_payloads_of_all_sizes(Pantala::start().address);
 }

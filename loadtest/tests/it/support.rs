@@ -2,14 +2,15 @@
 
 use pantala::access::AccessSettings;
 use pantala::broker::{Broker, Settings};
-use pantala::transport::settings::Framing;
+use pantala::transport::settings::{CertificateFiles, Framing, TlsSettings};
 use pantala::transport::{Address, ListenerSettings};
 use pantala::types::{Features, Limits};
 use rustix::thread::{CpuSet, sched_getaffinity};
+use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -27,19 +28,32 @@ pub(crate) struct Pantala {
     pub(crate) address: SocketAddr,
     /// Where it listens for WebSockets.
     pub(crate) web: SocketAddr,
+    /// The same over TLS.
+    pub(crate) tls: SocketAddr,
+    pub(crate) secure_web: SocketAddr,
+    /// Its own certificate, for 127.0.0.1.
+    pub(crate) certificate: PathBuf,
+    _folder: TempDir,
 }
 
 impl Pantala {
     pub(crate) fn start() -> Self {
         let allowed = sched_getaffinity(None).expect("our own processors");
         let core = (0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).expect("one of them");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (certificate, key) = (folder.path().join("server.pem"), folder.path().join("server.key"));
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        fs::write(&certificate, own.cert.pem()).expect("a file");
+        fs::write(&key, own.signing_key.serialize_pem()).expect("a file");
+        let tls = TlsSettings::new(CertificateFiles { cert: certificate.clone(), key });
+        let kinds = [None, Some(tls)].into_iter().flat_map(|tls| {
+            [Framing::Mqtt, Framing::WebSocket].map(|framing| {
+                let settings = ListenerSettings { framing, tls: tls.clone(), ..ListenerSettings::default() };
+                (Address::Net(SocketAddr::from(([127, 0, 0, 1], 0))), settings)
+            })
+        });
         let broker = Broker::start(Settings {
-            listeners: [Framing::Mqtt, Framing::WebSocket]
-                .map(|framing| {
-                    let address = Address::Net(SocketAddr::from(([127, 0, 0, 1], 0)));
-                    (address, ListenerSettings { framing, ..ListenerSettings::default() })
-                })
-                .to_vec(),
+            listeners: kinds.collect(),
             cores: vec![core, core],
             limits: Limits::default(),
             features: Features::default(),
@@ -48,8 +62,9 @@ impl Pantala {
             store: None,
         });
         let broker = broker.expect("the broker starts");
-        let [address, web] = [0, 1].map(|at| broker.listening()[at].address.port().expect("it is one"));
-        Self { broker: Some(broker), address, web }
+        let [address, web, tls, secure_web] =
+            [0, 1, 2, 3].map(|at| broker.listening()[at].address.port().expect("it is one"));
+        Self { broker: Some(broker), address, web, tls, secure_web, certificate, _folder: folder }
     }
 }
 
@@ -81,7 +96,7 @@ impl Mosquitto {
             drop(free);
             let config = folder.path().join("mosquitto.conf");
             let settings = format!("listener {} 127.0.0.1\n{SETTINGS}", address.port());
-            std::fs::write(&config, settings).expect("a settings file");
+            fs::write(&config, settings).expect("a settings file");
             let mut process = match Self::command().arg("-c").arg(&config).spawn() {
                 Ok(process) => process,
                 Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -285,7 +285,7 @@ pub(super) fn puback(packet_id: u16) -> Vec<u8> {
 /// One that everybody comes through.
 fn door() -> Door {
     let policy = Policy::load(&AccessSettings::default(), 1, Secret([7; 32]), HashSeed(7)).expect("no files");
-    let (desk, _) = Checkers::start(0, 1).expect("no threads");
+    let (desk, _) = Checkers::start(0, 1, &tokio::sync::mpsc::channel(1).0).expect("no threads");
     let mail = mailbox().expect("descriptors");
     Door { policy: Arc::new(policy), desk, mail, remembered: Span(0) }
 }

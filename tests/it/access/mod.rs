@@ -5,3 +5,5 @@ mod clients;
 mod passwords;
 mod reload;
 mod rules;
+mod service;
+mod tokens;
