@@ -269,12 +269,19 @@ pub struct Refusal<'a> {
     pub why: &'a str,
     /// Where it can go instead.
     pub reference: Option<&'a str>,
+    /// Whether it is because the client has not shown who it is.
+    pub of_login: bool,
 }
 
 impl<'a> Refusal<'a> {
     /// A refusal without another server to go to.
     pub const fn new(reason: ReasonCode, why: &'a str) -> Self {
-        Self { reason, why, reference: None }
+        Self { reason, why, reference: None, of_login: false }
+    }
+
+    /// Why a client that has not shown who it is is refused.
+    pub const fn of_login(why: &'a str) -> Self {
+        Self { of_login: true, ..Self::new(ReasonCode::NotAuthorized, why) }
     }
 }
 

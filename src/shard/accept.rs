@@ -2,7 +2,7 @@
 
 use super::conn::{Conn, Phase};
 use super::journal::NoClient;
-use super::login::Entry;
+use super::login::{Entry, Refused};
 use super::{Handed, Item, Shard, Token};
 use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
 use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
@@ -202,8 +202,7 @@ impl Shard {
             None if admitted => NoClient::Full,
             None => NoClient::Denied,
         };
-        self.world.traffic.strangers += 1;
-        self.world.journal.no_client(self.world.now, peer, why);
+        self.no_client(peer, why);
     }
 
     /// Makes a socket one of this shard's connections.
@@ -214,8 +213,7 @@ impl Shard {
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(cause) = epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events) {
-            self.world.traffic.strangers += 1;
-            self.world.journal.no_client(self.world.now, peer, NoClient::Unwatched(cause));
+            self.no_client(peer, NoClient::Unwatched(cause));
             self.drop_conn(key);
             return None;
         }
@@ -339,8 +337,7 @@ impl Shard {
             return false;
         }
         let why = "this listener serves only clients that log in";
-        self.answer(key, connect, Refusal::new(ReasonCode::NotAuthorized, why));
-        self.refuse_connection(key, NoClient::Anonymous);
+        self.turn_away(key, connect, Refusal::of_login(why), &Refused::Anonymous);
         true
     }
 
@@ -383,9 +380,16 @@ impl Shard {
     /// Ends a connection that is not a client's yet.
     pub(super) fn refuse_connection(&mut self, key: ConnKey, why: NoClient) {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
-        self.world.traffic.strangers += 1;
-        self.world.journal.no_client(self.world.now, conn.peer, why);
+        let peer = conn.peer;
+        self.no_client(peer, why);
         self.world.begin_close(key);
+    }
+
+    /// Notes a connection that never became a client's.
+    fn no_client(&mut self, peer: Peer, why: NoClient) {
+        self.world.traffic.strangers += 1;
+        why.count(&mut self.world.traffic.refused);
+        self.world.journal.no_client(self.world.now, peer, &why);
     }
 }
 

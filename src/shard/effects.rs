@@ -199,6 +199,11 @@ impl Effects for World {
     }
 
     fn note(&mut self, key: ConnKey, note: Note<'_>) {
+        match note {
+            Note::Connected { user: Some(_), .. } => self.traffic.logins += 1,
+            Note::Refused { of_login: true, .. } => self.traffic.refused.scram += 1,
+            _ => {}
+        }
         if let Some(conn) = self.conns.get(key) {
             self.journal.note(self.now, conn.peer, note);
         }

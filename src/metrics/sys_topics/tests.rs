@@ -51,6 +51,21 @@ fn shard(base: u64) -> ShardReport {
         packets_sent: base + 53,
         opened: base + 54,
         strangers: base + 55,
+        logins: base + 56,
+        refused: Refused {
+            anonymous: base + 61,
+            password: base + 62,
+            user: base + 63,
+            token: base + 64,
+            scram: base + 65,
+            service: base + 66,
+            silent: base + 67,
+            busy: base + 68,
+            denied: base + 69,
+            full: base + 70,
+            late: base + 71,
+            protocol: base + 72,
+        },
     };
     ShardReport { engine, traffic }
 }

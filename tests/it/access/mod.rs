@@ -1,6 +1,7 @@
 //! Who may come in, and do what there.
 
 mod anonymous;
+mod audit;
 mod clients;
 mod passwords;
 mod reload;
