@@ -9,6 +9,7 @@ use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malfor
 use crate::transport::tls::{Session, client_name};
 use crate::transport::{Channel, Gate, Peer, Seat};
 use crate::types::{ConnKey, Now, ShardId, Span, any_contains};
+use crate::websocket::CloseCode;
 use bytes::BytesMut;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -296,7 +297,7 @@ impl Shard {
         debug!(peer = %conn.peer, client_id = connect.client_id, to = %redirect.to, "sent to another server");
         self.answer(key, connect, refusal);
         self.world.traffic.strangers += 1;
-        self.world.begin_close(key);
+        self.world.begin_close(key, CloseCode::POLICY);
         true
     }
 
@@ -382,7 +383,7 @@ impl Shard {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         let peer = conn.peer;
         self.no_client(peer, why);
-        self.world.begin_close(key);
+        self.world.begin_close(key, CloseCode::POLICY);
     }
 
     /// Notes a connection that never became a client's.

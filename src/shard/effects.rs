@@ -86,14 +86,14 @@ impl World {
         }
     }
 
-    /// Lets what is queued go out, for a bounded time, and then closes.
-    pub(super) fn begin_close(&mut self, key: ConnKey) {
+    /// Lets what is queued go out, for a bounded time, and then closes; a WebSocket with this code.
+    pub(super) fn begin_close(&mut self, key: ConnKey, code: CloseCode) {
         let deadline = self.now + CLOSE_WITHIN;
         self.keep_input(key, Vec::new(), 0);
         self.handshake_over(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
-            conn.channel.iter_mut().for_each(|channel| channel.close(CloseCode::NORMAL));
+            conn.channel.iter_mut().for_each(|channel| channel.close(code));
             self.deadlines.arm(deadline, key);
             self.mark(key);
         }
@@ -156,12 +156,12 @@ impl Effects for World {
     }
 
     fn close(&mut self, key: ConnKey, why: CloseReason) {
-        if why == CloseReason::ShuttingDown
-            && let Some(Conn { channel: Some(channel), .. }) = self.conns.get_mut(key)
-        {
-            channel.close(CloseCode::GOING_AWAY);
-        }
-        self.begin_close(key);
+        let code = match why {
+            CloseReason::Goodbye => CloseCode::NORMAL,
+            CloseReason::ShuttingDown => CloseCode::GOING_AWAY,
+            _ => CloseCode::POLICY,
+        };
+        self.begin_close(key, code);
     }
 
     fn peer(&mut self, to: ShardId, message: PeerMessage) {

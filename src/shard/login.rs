@@ -14,6 +14,7 @@ use crate::sasl::Secret;
 use crate::session::connect::Refusal;
 use crate::transport::tls::client_subject;
 use crate::types::{ConnKey, HashSeed, Now, Span};
+use crate::websocket::CloseCode;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -236,7 +237,7 @@ impl Shard {
         *why.count(&mut traffic.refused) += 1;
         let who = (connect.username, connect.client_id);
         self.world.journal.login_refused(self.world.now, conn.peer, who, why.word(), why);
-        self.world.begin_close(key);
+        self.world.begin_close(key, CloseCode::POLICY);
     }
 
     /// Ends a connection that waits for its login, if its client has sent nothing but CONNECT and has left since: who connects
