@@ -25,6 +25,8 @@ pub struct Traffic {
     pub strangers: u64,
     /// Clients that have logged in.
     pub logins: u64,
+    /// How often a client was not read for a while, because it had published more than it may.
+    pub held_back: u64,
     /// Why connections never became clients'.
     pub refused: Refused,
 }
@@ -52,6 +54,12 @@ pub struct Refused {
     pub denied: u64,
     /// As many connections as may be.
     pub full: u64,
+    /// As many connections of its address as may be.
+    pub address_full: u64,
+    /// As many connections of its user as may be.
+    pub user_full: u64,
+    /// An address that tries too often.
+    pub shut_out: u64,
     /// No CONNECT in time.
     pub late: u64,
     /// Something else than a CONNECT that is sound.
@@ -60,7 +68,7 @@ pub struct Refused {
 
 impl Refused {
     /// Each reason's name, as `$SYS` and metrics show it, and count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 12] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 15] {
         [
             ("anonymous", self.anonymous),
             ("password", self.password),
@@ -72,6 +80,9 @@ impl Refused {
             ("busy", self.busy),
             ("denied", self.denied),
             ("full", self.full),
+            ("address_full", self.address_full),
+            ("user_full", self.user_full),
+            ("shut_out", self.shut_out),
             ("late", self.late),
             ("protocol", self.protocol),
         ]

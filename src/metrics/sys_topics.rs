@@ -30,7 +30,7 @@ const EVERYWHERE: [Shown; 14] = [
 ];
 
 /// Shown for the broker only.
-const BROKER: [Shown; 23] = [
+const BROKER: [Shown; 24] = [
     ("clients/disconnected", |s| s.engine.sessions.saturating_sub(s.engine.connected)),
     ("clients/expired", |s| s.engine.counters.sessions_expired),
     ("connections/opened", |s| s.traffic.opened),
@@ -49,6 +49,7 @@ const BROKER: [Shown; 23] = [
     ("publish/messages/sent/qos1", |s| s.engine.counters.publish_out[1]),
     ("publish/messages/sent/qos2", |s| s.engine.counters.publish_out[2]),
     ("publish/messages/resent", |s| s.engine.counters.resent),
+    ("publish/held back", |s| s.traffic.held_back),
     ("publish/messages/wills", |s| s.engine.counters.wills),
     ("queued messages/bytes", |s| s.engine.queued_bytes),
     // Mosquitto's sum of retained and waiting messages.

@@ -173,8 +173,11 @@ fn will(
             "Will Retain, and messages are not retained here [MQTT-3.2.2-13]",
         ));
     }
-    let topic = TopicName::parse(will.topic, limits.topic_levels_max)
-        .map_err(|_| Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic is no topic name"))?;
+    let topic = TopicName::parse(will.topic, limits.topic_levels_max);
+    let topic = topic
+        .ok()
+        .filter(|topic| topic.as_str().len() <= usize::from(limits.topic_bytes_max))
+        .ok_or(Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic is no topic name"))?;
     let mut properties = BytesMut::new();
     will.properties.forward(&mut properties);
     let delivery = Delivery {

@@ -93,6 +93,8 @@ impl World {
         self.handshake_over(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
+            // Who comes next need not wait for the last words.
+            conn.places = None;
             conn.channel.iter_mut().for_each(|channel| channel.close(code));
             self.deadlines.arm(deadline, key);
             self.mark(key);

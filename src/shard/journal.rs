@@ -109,7 +109,8 @@ impl Journal {
 
     /// A connection that never became a client's.
     pub(super) fn no_client(&mut self, now: Now, peer: Peer, why: &NoClient) {
-        if self.admit(now) {
+        // That an address is shut out is told once.
+        if !matches!(why, NoClient::StillOut) && self.admit(now) {
             warn!(%peer, "closed before CONNECT: {why}");
         }
     }
@@ -139,6 +140,9 @@ impl NoClient {
         let count = match self {
             Self::Timeout | Self::HandshakeTimeout => &mut refused.late,
             Self::TooMany | Self::Full | Self::TooMuch | Self::Unwatched(_) => &mut refused.full,
+            Self::AddressFull => &mut refused.address_full,
+            Self::UserFull => &mut refused.user_full,
+            Self::ShutOut | Self::StillOut => &mut refused.shut_out,
             Self::Denied | Self::Nameless => &mut refused.denied,
             Self::NotConnect
             | Self::Version(_)
@@ -162,6 +166,14 @@ pub(super) enum NoClient {
     TooMany,
     #[error("more connections on its listener than connections_max")]
     Full,
+    #[error("more connections of its address than [limits] connections_per_address_max")]
+    AddressFull,
+    #[error("more connections of its user than [limits] connections_per_user_max")]
+    UserFull,
+    #[error("its address tries more often than [limits] attempts_per_s, and is shut out for penalty_s")]
+    ShutOut,
+    #[error("its address is shut out")]
+    StillOut,
     #[error("its address is not in allow of its listener, or it is in deny")]
     Denied,
     #[error("its listener does not offer MQTT {name}", name = .0.name())]

@@ -4,7 +4,7 @@
 use super::accept::random;
 use super::conn::Phase;
 use super::{Shard, Token};
-use crate::access::{Desk, Inbox, Job, Mail, Outbox, Outcome, Policy, Wrong};
+use crate::access::{Desk, FAILED_LOGIN_COST, Guard, Inbox, Job, Mail, Outbox, Outcome, Policy, Wrong};
 use crate::auth::acl::Subject;
 use crate::auth::{Admitted, Remembered};
 use crate::codec::{Connect, ReasonCode, Split, split};
@@ -34,6 +34,8 @@ pub struct Door {
     pub mail: (Outbox<Mail>, Inbox<Mail>),
     /// How long a login that was right is not checked again.
     pub remembered: Span,
+    /// Bounds over all cores.
+    pub guard: Guard,
 }
 
 /// What a shard needs to let clients in.
@@ -44,6 +46,7 @@ pub(super) struct Logins {
     reply: Outbox<Mail>,
     inbox: Inbox<Mail>,
     remembered: Remembered,
+    pub(super) guard: Guard,
 }
 
 /// How far a connection's login has come.
@@ -71,6 +74,11 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Whether somebody has tried something that was wrong.
+    fn is_wrong(&self) -> bool {
+        matches!(self, Self::Wrong(Wrong::Password | Wrong::User | Wrong::Token(_) | Wrong::Hook(_)))
+    }
+
     /// A word for programs.
     fn word(&self) -> &'static str {
         match self {
@@ -111,9 +119,9 @@ pub(super) enum Entry {
 
 impl Logins {
     pub(super) fn new(door: Door, seed: HashSeed) -> Self {
-        let Door { policy, desk, mail: (reply, inbox), remembered } = door;
+        let Door { policy, desk, mail: (reply, inbox), remembered, guard } = door;
         let remembered = Remembered::new(Secret(random()), remembered, REMEMBERED_MAX, seed);
-        Self { policy, desk, reply, inbox, remembered }
+        Self { policy, desk, reply, inbox, remembered, guard }
     }
 
     /// Whether a client's name and password mean something.
@@ -235,6 +243,13 @@ impl Shard {
         let traffic = &mut self.world.traffic;
         traffic.strangers += 1;
         *why.count(&mut traffic.refused) += 1;
+        let now = self.world.now;
+        if why.is_wrong()
+            && let Some(address) = conn.peer.ip()
+        {
+            // What comes of it shows when it tries again.
+            self.logins.guard.attempt(now, address, FAILED_LOGIN_COST);
+        }
         let who = (connect.username, connect.client_id);
         self.world.journal.login_refused(self.world.now, conn.peer, who, why.word(), why);
         self.world.begin_close(key, CloseCode::POLICY);

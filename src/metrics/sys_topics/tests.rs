@@ -52,6 +52,7 @@ fn shard(base: u64) -> ShardReport {
         opened: base + 54,
         strangers: base + 55,
         logins: base + 56,
+        held_back: base + 57,
         refused: Refused {
             anonymous: base + 61,
             password: base + 62,
@@ -63,8 +64,11 @@ fn shard(base: u64) -> ShardReport {
             busy: base + 68,
             denied: base + 69,
             full: base + 70,
-            late: base + 71,
-            protocol: base + 72,
+            address_full: base + 71,
+            user_full: base + 72,
+            shut_out: base + 73,
+            late: base + 74,
+            protocol: base + 75,
         },
     };
     ShardReport { engine, traffic }

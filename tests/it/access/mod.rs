@@ -3,6 +3,7 @@
 mod anonymous;
 mod audit;
 mod clients;
+mod limits;
 mod passwords;
 mod reload;
 mod rules;
