@@ -1,6 +1,8 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
-use crate::access::{AccessSettings, Checkers, Faults, Mail, Outbox, Policy, mailbox, threads_by_default};
+use crate::access::{
+    AccessSettings, Checkers, Faults, Guard, Mail, Outbox, Policy, mailbox, threads_by_default,
+};
 use crate::control::{Control, HttpListener, Shards, Upgraded};
 use crate::mesh::{Mesh, Port};
 use crate::sasl::Secret;
@@ -166,6 +168,7 @@ impl Broker {
         let boxes: Vec<_> = (0..count).map(|_| mailbox()).collect::<Result<_, _>>()?;
         let mail = boxes.iter().map(|(outbox, _)| outbox.clone()).collect();
         let access = Access { secret, seed, generation: AtomicU64::new(1), mail };
+        let guard = Guard::new(&settings.limits, seed);
         let logins = &settings.access.logins;
         let (hooks, hooked) = mpsc::channel(logins.waiting_max as usize);
         let threads = logins.threads.unwrap_or_else(threads_by_default);
@@ -203,6 +206,7 @@ impl Broker {
                     desk: desk.clone(),
                     mail,
                     remembered: logins.remembered,
+                    guard: guard.clone(),
                 },
                 seed,
                 listeners: by_shard.pop().unwrap_or_default(),

@@ -6,7 +6,7 @@ use super::retain::Retained;
 use super::{CloseReason, Effects, Engine, StoreState};
 use crate::codec::{Publish, ReasonCode};
 use crate::session::{AckKind, AliasesIn, Promise, Session, Violation};
-use crate::topic::TopicName;
+use crate::topic::{BadTopic, TopicName};
 use crate::types::{ConnKey, Delivery, Message, Now, PacketId, QoS, SessionId, SessionKey, ShardId, Span};
 use bytes::{Bytes, BytesMut};
 use std::cell::OnceCell;
@@ -199,7 +199,11 @@ impl Engine {
     }
 
     fn topic_name<'a>(&self, text: &'a str) -> Result<TopicName<'a>, Violation> {
-        TopicName::parse(text, self.setup.limits.topic_levels_max).map_err(Violation::TopicName)
+        let limits = &self.setup.limits;
+        if text.len() > usize::from(limits.topic_bytes_max) {
+            return Err(Violation::TopicName(BadTopic::TooLongHere));
+        }
+        TopicName::parse(text, limits.topic_levels_max).map_err(Violation::TopicName)
     }
 
     /// A message with a Topic Alias, or without any topic: the client's aliases, with this one set if it is to be.

@@ -93,6 +93,8 @@ impl World {
         self.handshake_over(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
+            // Who comes next need not wait for the last words.
+            conn.places = None;
             conn.channel.iter_mut().for_each(|channel| channel.close(code));
             self.deadlines.arm(deadline, key);
             self.mark(key);
@@ -199,6 +201,11 @@ impl Effects for World {
     }
 
     fn note(&mut self, key: ConnKey, note: Note<'_>) {
+        match note {
+            Note::Connected { user: Some(_), .. } => self.traffic.logins += 1,
+            Note::Refused { of_login: true, .. } => self.traffic.refused.scram += 1,
+            _ => {}
+        }
         if let Some(conn) = self.conns.get(key) {
             self.journal.note(self.now, conn.peer, note);
         }
