@@ -12,7 +12,7 @@ use pantala::codec::{
 use pantala::engine::{Batch, CloseReason, Effects, Engine, Fetch, Introduction, Note, PeerMessage, Setup};
 use pantala::session::connect::ClientId;
 use pantala::topic::TopicName;
-use pantala::types::{ConnKey, HashSeed, Limits, Now, PacketId, QoS, ShardId};
+use pantala::types::{ConnKey, Delivery, HashSeed, Limits, Message, Now, PacketId, QoS, ShardId};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -254,13 +254,35 @@ fn properties_that_are_passed_on_cost_no_allocation() {
     assert_eq!(broker.allocations(properties.as_properties()), 0);
 }
 
-/// The message gets memory of its own, which all cores share: its bytes, what counts who has them, and itself.
+/// The message gets memory of its own: its bytes. Where several cores share them, also what counts who has them, and itself.
 #[test]
-fn a_message_for_other_cores_costs_three_allocations_however_many_they_are() {
-    for cores in [2, 16] {
+fn a_message_for_one_other_core_costs_one_allocation_and_for_more_of_them_three() {
+    for (cores, each) in [(2, 1), (3, 3), (16, 3)] {
         let mut broker = Broker::new(Version::V311, QoS::AtMostOnce, cores);
-        assert_eq!(broker.allocations(Properties::EMPTY), 3 * MESSAGES, "{cores} cores");
+        assert_eq!(broker.allocations(Properties::EMPTY), each * MESSAGES, "{cores} cores");
     }
+}
+
+#[test]
+fn a_message_of_another_core_is_delivered_without_an_allocation() {
+    let mut broker = Broker::new(Version::V311, QoS::AtMostOnce, 2);
+    let delivery = Delivery { qos: QoS::AtMostOnce, retain: false, received: Now(0), expiry: None };
+    let message = |_| {
+        let message = Message::new("site/7/state", &[], &[b'x'; 64], delivery);
+        PeerMessage::Publish { message, joint: None, publisher: None }
+    };
+    let arrive = |broker: &mut Broker, messages: Vec<PeerMessage>| {
+        for message in messages {
+            broker.engine.peer(Now(0), ShardId(1), message, &mut broker.outputs);
+            broker.turn_end();
+        }
+    };
+    arrive(&mut broker, (0..WARM_UP).map(message).collect());
+    let messages: Vec<_> = (0..MESSAGES).map(message).collect();
+    let (offered, before) = (broker.outputs.offered, ALLOCATIONS.get());
+    arrive(&mut broker, messages);
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(broker.outputs.offered - offered, MESSAGES * u64::from(SUBSCRIBERS), "all were delivered");
 }
 
 #[test]
