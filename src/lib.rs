@@ -46,7 +46,9 @@
 //!   published after SUBACK, on any core, is delivered.
 //! - Per publisher and topic, messages keep their order, per QoS, across cores as well: links are FIFO.
 //! - Every bound has a stated behaviour ([`types::Limits`]); every drop is counted by reason ([`engine::Dropped`]).
-//! - Absent, on purpose: locks, atomics outside `mesh/doorbell`, clocks below `shard`, awaits inside a decision, a task or
+//! - A password is checked on threads of its own (`access/desk`) while its connection waits; what a client may do is one
+//!   remembered decision per topic (`engine/rights`). Users and rules are never changed, but replaced whole.
+//! - Absent, on purpose: locks (but for what `access/guard` counts, once per connection), atomics outside `mesh/doorbell`, clocks below `shard`, awaits inside a decision, a task or
 //!   timer per connection.
 
 pub mod types;
