@@ -9,6 +9,7 @@ use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malfor
 use crate::transport::tls::{Session, client_name};
 use crate::transport::{Channel, Gate, Peer, Seat};
 use crate::types::{ConnKey, Now, ShardId, Span, any_contains};
+use crate::websocket::CloseCode;
 use bytes::BytesMut;
 use rustix::event::epoll;
 use rustix::io::Errno;
@@ -298,7 +299,7 @@ impl Shard {
         debug!(peer = %conn.peer, client_id = connect.client_id, to = %redirect.to, "sent to another server");
         self.answer(key, connect, refusal);
         self.world.traffic.strangers += 1;
-        self.world.begin_close(key);
+        self.world.begin_close(key, CloseCode::POLICY);
         true
     }
 
@@ -385,7 +386,7 @@ impl Shard {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         self.world.traffic.strangers += 1;
         self.world.journal.no_client(self.world.now, conn.peer, why);
-        self.world.begin_close(key);
+        self.world.begin_close(key, CloseCode::POLICY);
     }
 }
 

@@ -86,14 +86,14 @@ impl World {
         }
     }
 
-    /// Lets what is queued go out, for a bounded time, and then closes.
-    pub(super) fn begin_close(&mut self, key: ConnKey) {
+    /// Lets what is queued go out, for a bounded time, and then closes; a WebSocket with this code.
+    pub(super) fn begin_close(&mut self, key: ConnKey, code: CloseCode) {
         let deadline = self.now + CLOSE_WITHIN;
         self.keep_input(key, Vec::new(), 0);
         self.handshake_over(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
-            conn.channel.iter_mut().for_each(|channel| channel.close(CloseCode::NORMAL));
+            conn.channel.iter_mut().for_each(|channel| channel.close(code));
             self.deadlines.arm(deadline, key);
             self.mark(key);
         }
@@ -121,6 +121,15 @@ fn relieve(conn: &mut Conn, len: usize, max: usize, pool: &mut Pool, traffic: &m
     traffic.bytes_sent += conn.write(pool);
     // A message larger than the bound goes out when nothing else waits.
     conn.output.is_empty() || conn.output.len() + len <= max
+}
+
+/// What a WebSocket is told of why MQTT ends.
+const fn close_code(why: CloseReason) -> CloseCode {
+    match why {
+        CloseReason::Goodbye => CloseCode::NORMAL,
+        CloseReason::ShuttingDown => CloseCode::GOING_AWAY,
+        _ => CloseCode::POLICY,
+    }
 }
 
 #[inline]
@@ -156,12 +165,7 @@ impl Effects for World {
     }
 
     fn close(&mut self, key: ConnKey, why: CloseReason) {
-        if why == CloseReason::ShuttingDown
-            && let Some(Conn { channel: Some(channel), .. }) = self.conns.get_mut(key)
-        {
-            channel.close(CloseCode::GOING_AWAY);
-        }
-        self.begin_close(key);
+        self.begin_close(key, close_code(why));
     }
 
     fn peer(&mut self, to: ShardId, message: PeerMessage) {

@@ -8,7 +8,7 @@ use crate::transport::settings::Framing;
 use crate::transport::tls::client_name;
 use crate::transport::{Channel, Ending, Gate, Peer};
 use crate::types::{ConnKey, any_contains};
-use crate::websocket::{Head, forwarded_for};
+use crate::websocket::{CloseCode, Head, forwarded_for};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -133,7 +133,8 @@ impl Shard {
         }
     }
 
-    /// A layer has ended, and says so to the peer before the connection is closed.
+    /// A layer has ended, and says so to the peer before the connection is closed. A WebSocket that was at fault has its
+    /// code already.
     fn end_layers(&mut self, key: ConnKey, ending: &Ending) {
         let Some(conn) = self.world.conns.get(key) else { return };
         match conn.phase {
@@ -142,11 +143,11 @@ impl Shard {
                     self.world.journal.broken(self.world.now, conn.peer, ending);
                 }
                 self.engine.lost(self.world.now, key, &mut self.world);
-                self.world.begin_close(key);
+                self.world.begin_close(key, CloseCode::NORMAL);
             }
             Phase::Hello(_) if *ending == Ending::Peer => {
                 self.world.traffic.strangers += 1;
-                self.world.begin_close(key);
+                self.world.begin_close(key, CloseCode::NORMAL);
             }
             Phase::Hello(_) => self.refuse_connection(key, NoClient::Layer(ending.clone())),
             Phase::Closing(_) | Phase::Lingering(_) => {}

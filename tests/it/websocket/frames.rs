@@ -163,7 +163,7 @@ fn what_is_too_large_is_refused_before_it_comes() {
     // A frame of two GiB, and of it no more than the packet's length.
     let header = [&[FIN | BINARY, 0xff][..], &(1u64 << 31).to_be_bytes(), &[0; 4]].concat();
     web.raw.send(&[&header[..], &publish(0, "large", None, &[7; 100_000])[..4]].concat());
-    web.expect_close(1000);
+    web.expect_close(1008);
     until("it is logged", || broker.log().contains("more than the maximum of 100000"));
     let mut web = Web::open(broker.beside);
     web.connect("larger");
@@ -172,15 +172,19 @@ fn what_is_too_large_is_refused_before_it_comes() {
 }
 
 #[test]
-fn what_the_broker_refuses_in_mqtt_ends_with_a_close() {
-    let broker = broker("");
+fn what_mqtt_refuses_ends_with_a_violation_of_the_rules_of_the_house() {
+    let broker = Broker::beside("ws", 2, "", "versions = [\"3.1.1\"]");
+    let mut web = Web::open(broker.beside);
+    web.send(&Connect { level: 3, ..Connect::new("old") }.bytes());
+    web.expect(&connack(false, 1));
+    web.expect_close(1008);
     let mut web = Web::open(broker.beside);
     web.send(&PINGREQ);
-    web.expect_close(1000);
+    web.expect_close(1008);
     let mut web = Web::open(broker.beside);
     web.connect("twice");
     web.send(&Connect::new("twice").bytes());
-    web.expect_close(1000);
+    web.expect_close(1008);
 }
 
 #[test]
@@ -195,7 +199,7 @@ fn a_client_changes_between_websocket_and_tcp_and_keeps_its_session() {
     let mut raw = broker.raw();
     raw.send(&connect.bytes());
     raw.expect(&connack(true, 0));
-    web.expect_close(1000);
+    web.expect_close(1008);
     let mut other = broker.raw();
     other.connect("other");
     other.send(&publish(2, "w", Some(1), b"first"));
@@ -229,7 +233,11 @@ fn clients_are_told_that_the_broker_stops() {
     let mut broker = broker("");
     let mut web = Web::open(broker.beside);
     web.connect("left-behind");
+    let mut stranger = Web::open(broker.beside);
+    stranger.raw.send(&frame(PING, b""));
+    stranger.expect_frame(PONG, b"");
     broker.terminate();
     web.expect_close(1001);
+    stranger.expect_close(1001);
     assert!(broker.wait().success());
 }

@@ -145,7 +145,7 @@ fn who_is_slow_with_request_or_connect_is_closed_and_others_are_served() {
     let mut upgraded = Web::open(broker.beside);
     broker.serves();
     slow.iter_mut().for_each(Raw::expect_closed);
-    upgraded.expect_close(1000);
+    upgraded.expect_close(1008);
     assert!(broker.log().contains("no whole CONNECT within [limits] connect_timeout_ms"));
 }
 
