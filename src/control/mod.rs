@@ -7,6 +7,8 @@ mod answer;
 mod bundle;
 mod files;
 mod listener;
+mod places;
+mod stall;
 mod upgrade;
 
 use crate::transport::tls::Session;
