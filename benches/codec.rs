@@ -1,54 +1,66 @@
-//! The codec's hot paths: splitting a stream, reading and writing PUBLISH and acknowledgements.
+//! The codec's hot paths: each packet read and written, in 3.1.1 and 5.0, the head of a PUBLISH to subscribers, and a read full of
+//! messages.
+
+#[path = "support/message.rs"]
+mod message;
+#[path = "support/packets.rs"]
+mod packets;
+#[path = "support/suite.rs"]
+mod suite;
 
 use bytes::BytesMut;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use pantala::codec::{
-    Ack, Connect, Frame, Packet, PacketType, Properties, Publish, PublishHead, ReasonCode, Split, Version,
-    decode, split,
-};
+use criterion::{Criterion, Throughput};
+use message::{LEVELS, PAYLOAD, TOPIC, VERSIONS, publish};
+use packets::{encoded, packets, properties};
+use pantala::codec::{Packet, Publish, PublishHead, Split, Version, decode, split};
 use pantala::types::{PacketId, QoS};
 use std::hint::black_box;
 
-const VERSIONS: [(&str, Version); 2] = [("3.1.1", Version::V311), ("5.0", Version::V5)];
-const LEVELS: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
-const PAYLOAD: [u8; 64] = [b'x'; 64];
-const TOPIC: &str = "plant/7/line/3/temperature";
-
-fn publish(qos: QoS) -> Packet<'static> {
-    Packet::Publish(Publish {
-        dup: false,
-        qos,
-        retain: false,
-        topic: TOPIC,
-        packet_id: (qos != QoS::AtMostOnce).then_some(PacketId::MIN),
-        properties: Properties::EMPTY,
-        payload: &PAYLOAD,
-    })
+/// As a shard reads it: first where it ends, then what it says.
+fn decoding(c: &mut Criterion, name: &str, packet: &Packet<'_>, version: Version) {
+    let bytes = encoded(packet, version);
+    let mut group = c.benchmark_group("codec/decode");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function(name, |b| {
+        b.iter(|| {
+            let Ok(Split::Whole { frame, .. }) = split(black_box(&bytes), 1 << 20) else {
+                panic!("a whole packet")
+            };
+            black_box(decode(frame, version).is_ok())
+        });
+    });
+    group.finish();
 }
 
-fn encoded(packet: &Packet<'_>, version: Version) -> BytesMut {
-    let mut out = BytesMut::new();
-    packet.encode(version, &mut out);
-    out
+fn all_packets(c: &mut Criterion) {
+    for (version_name, version) in VERSIONS {
+        for (name, packet) in packets(version) {
+            let name = format!("{version_name}/{name}");
+            decoding(c, &name, &packet, version);
+            let mut out = BytesMut::with_capacity(1_024);
+            let mut group = c.benchmark_group("codec/encode");
+            group.throughput(Throughput::Elements(1));
+            group.bench_function(&name, |b| {
+                b.iter(|| {
+                    out.clear();
+                    black_box(&packet).encode(version, &mut out);
+                    black_box(&out);
+                });
+            });
+            group.finish();
+        }
+    }
+    let properties = properties();
+    let with = Publish { properties: properties.as_properties(), ..publish(QoS::AtLeastOnce) };
+    decoding(c, "5.0/publish-properties", &Packet::Publish(with), Version::V5);
 }
 
-fn publish_packets(c: &mut Criterion) {
-    let mut group = c.benchmark_group("codec/publish");
+/// What a fan-out writes once for all subscribers of a kind.
+fn heads(c: &mut Criterion) {
+    let mut group = c.benchmark_group("codec/head");
     group.throughput(Throughput::Elements(1));
     for (name, version) in VERSIONS {
         for qos in LEVELS {
-            let bytes = encoded(&publish(qos), version);
-            group.bench_function(format!("decode/{name}/qos{}", qos as u8), |b| {
-                b.iter(|| {
-                    let Ok(Split::Whole { frame, .. }) = split(black_box(&bytes), 1 << 20) else {
-                        return None;
-                    };
-                    Publish::decode(frame.first, frame.body, version)
-                        .ok()
-                        .map(|publish| publish.payload.len())
-                });
-            });
-            let mut out = BytesMut::with_capacity(1_024);
             let head = PublishHead {
                 dup: false,
                 qos,
@@ -61,7 +73,8 @@ fn publish_packets(c: &mut Criterion) {
                 subscription_ids: &[],
                 payload_len: PAYLOAD.len(),
             };
-            group.bench_function(format!("head/{name}/qos{}", qos as u8), |b| {
+            let mut out = BytesMut::with_capacity(1_024);
+            group.bench_function(format!("{name}/qos{}", qos as u8), |b| {
                 b.iter(|| {
                     out.clear();
                     black_box(&head).encode(version, &mut out)
@@ -74,66 +87,29 @@ fn publish_packets(c: &mut Criterion) {
 
 fn stream(c: &mut Criterion) {
     const PACKETS: usize = 1_000;
-    let bytes = encoded(&publish(QoS::AtMostOnce), Version::V311).repeat(PACKETS);
     let mut group = c.benchmark_group("codec/stream");
     group.throughput(Throughput::Elements(PACKETS as u64));
-    group.bench_function("1000 QoS 0 messages in one read", |b| {
-        b.iter(|| {
-            let (mut at, mut payload) = (0, 0);
-            while let Ok(Split::Whole { frame, len }) = split(&bytes[at..], 1 << 20) {
-                at += len;
-                payload +=
-                    Publish::decode(frame.first, frame.body, Version::V311).map_or(0, |p| p.payload.len());
-            }
-            assert_eq!(payload, PACKETS * PAYLOAD.len());
-        });
-    });
-    group.finish();
-}
-
-fn other_packets(c: &mut Criterion) {
-    let ack = Ack::new(PacketId::MIN, ReasonCode::Success);
-    let connect = Connect {
-        version: Version::V5,
-        clean_start: true,
-        keep_alive_s: 60,
-        properties: Properties::EMPTY,
-        client_id: "device-00417",
-        will: None,
-        username: Some("device"),
-        password: Some(b"secret"),
-    };
-    let packets = [
-        Packet::Connect(connect),
-        Packet::PubAck(ack),
-        Packet::PubRec(ack),
-        Packet::PubRel(ack),
-        Packet::PubComp(ack),
-        Packet::PingReq,
-    ];
-    let mut group = c.benchmark_group("codec/other");
-    for packet in packets {
-        let (kind, bytes) = (packet.packet_type(), encoded(&packet, Version::V5));
-        group.bench_function(format!("decode/{}", name(kind)), |b| {
+    for (name, version) in VERSIONS {
+        let bytes = encoded(&Packet::Publish(publish(QoS::AtMostOnce)), version).repeat(PACKETS);
+        group.bench_function(format!("{name}/{PACKETS}"), |b| {
             b.iter(|| {
-                let frame = Frame { first: bytes[0], body: black_box(&bytes[2..]) };
-                decode(frame, Version::V5).map(|packet| packet.packet_type())
-            });
-        });
-        let mut out = BytesMut::with_capacity(256);
-        group.bench_function(format!("encode/{}", name(kind)), |b| {
-            b.iter(|| {
-                out.clear();
-                black_box(&packet).encode(Version::V5, &mut out);
+                let (mut at, mut payload) = (0, 0);
+                while let Ok(Split::Whole { frame, len }) = split(black_box(&bytes[at..]), 1 << 20) {
+                    at += len;
+                    payload +=
+                        Publish::decode(frame.first, frame.body, version).map_or(0, |p| p.payload.len());
+                }
+                assert_eq!(payload, PACKETS * PAYLOAD.len());
             });
         });
     }
     group.finish();
 }
 
-fn name(kind: PacketType) -> String {
-    format!("{kind:?}").to_uppercase()
+fn main() {
+    let mut criterion = suite::criterion();
+    all_packets(&mut criterion);
+    heads(&mut criterion);
+    stream(&mut criterion);
+    criterion.final_summary();
 }
-
-criterion_group!(benches, publish_packets, stream, other_packets);
-criterion_main!(benches);

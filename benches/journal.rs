@@ -3,6 +3,9 @@
 //!
 //! The folder is a temporary one: `TMPDIR` says on which disk, and one in memory measures nothing.
 
+#[path = "support/suite.rs"]
+mod suite;
+
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pantala::store::{Journal, JournalOptions, Position, RealDisk, SyncMode, recover};
 use std::hint::black_box;
@@ -32,9 +35,7 @@ fn open(folder: &Path, sync: SyncMode) -> Journal<RealDisk> {
 }
 
 fn commits(c: &mut Criterion) {
-    for (mode, name) in
-        [(SyncMode::Disk, "journal/append and commit"), (SyncMode::Os, "journal/append, the system has it")]
-    {
+    for (mode, name) in [(SyncMode::Disk, "journal/commit-disk"), (SyncMode::Os, "journal/commit-os")] {
         let mut group = c.benchmark_group(name);
         for &records in sizes() {
             let folder = tempfile::tempdir().expect("a folder");
@@ -67,7 +68,7 @@ fn recovery(c: &mut Criterion) {
     drop(journal);
     let mut group = c.benchmark_group("journal/recovery");
     group.throughput(Throughput::Elements(groups));
-    group.bench_function("groups of 16 records", |b| {
+    group.bench_function("16", |b| {
         b.iter(|| {
             let disk = RealDisk::open(folder.path()).expect("a folder");
             let mut recovery = recover(disk, options(SyncMode::Os), Position(0)).expect("a journal");
@@ -82,7 +83,7 @@ fn recovery(c: &mut Criterion) {
 }
 
 fn main() {
-    let mut c = Criterion::default().configure_from_args();
+    let mut c = suite::criterion();
     commits(&mut c);
     recovery(&mut c);
     c.final_summary();

@@ -1,5 +1,8 @@
 //! Links between shards: items per second from one thread to another and within one, by size of batch.
 
+#[path = "support/suite.rs"]
+mod suite;
+
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pantala::mesh::{Mesh, Port};
 use pantala::types::ShardId;
@@ -44,7 +47,7 @@ impl Bed {
 }
 
 fn one_thread(c: &mut Criterion) {
-    let mut group = c.benchmark_group("mesh/one thread");
+    let mut group = c.benchmark_group("mesh/one-thread");
     for batch in BATCHES {
         let (mut left, mut right) = pair();
         group.throughput(Throughput::Elements(batch as u64));
@@ -62,12 +65,21 @@ fn one_thread(c: &mut Criterion) {
 }
 
 /// What a receiver does when nothing is there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Idle {
     /// Looks again at once, as a shard does that has clients to serve. Shows what a link costs.
     Looks,
     /// Sleeps, so that hardly a batch comes without a system call to wake it. Shows what a wake-up costs.
     Sleeps,
+}
+
+impl Idle {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Looks => "receiver-looks",
+            Self::Sleeps => "receiver-sleeps",
+        }
+    }
 }
 
 /// Takes everything and answers each end, until two of them come at once.
@@ -125,7 +137,7 @@ fn with_receiver(idle: Idle, run: impl FnOnce(&mut Port<Item>, &Bed)) {
 }
 
 fn two_threads(c: &mut Criterion, idle: Idle, items: usize) {
-    let mut group = c.benchmark_group(format!("mesh/two threads, receiver {idle:?}"));
+    let mut group = c.benchmark_group(format!("mesh/two-threads/{}", idle.name()));
     for batch in BATCHES {
         let batches = items / batch;
         group.throughput(Throughput::Elements((batches * batch) as u64));
@@ -139,12 +151,12 @@ fn two_threads(c: &mut Criterion, idle: Idle, items: usize) {
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = suite::criterion();
     one_thread(&mut criterion);
     two_threads(&mut criterion, Idle::Looks, 100_000);
     two_threads(&mut criterion, Idle::Sleeps, 10_000);
     with_receiver(Idle::Sleeps, |left, bed| {
-        criterion.bench_function("mesh/there and back, both asleep", |b| b.iter(|| send(left, bed, 1, 1)));
+        criterion.bench_function("mesh/round-trip/asleep", |b| b.iter(|| send(left, bed, 1, 1)));
     });
     criterion.final_summary();
 }

@@ -1,6 +1,9 @@
 //! One client's window and queue: taking a place and acknowledging it, queueing and draining, taking up a session with
 //! messages in flight.
 
+#[path = "support/suite.rs"]
+mod suite;
+
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput};
 use pantala::session::{Awaiting, Outbound, Queue, Queued, Resend, Stored};
 use pantala::types::{Delivery, Limits, Message, Now, PacketId, QoS};
@@ -38,7 +41,7 @@ fn window(in_flight: u16, kept: bool) -> (Outbound, VecDeque<PacketId>) {
 fn take_and_acknowledge(c: &mut Criterion) {
     let message = queued();
     for (name, kept) in [("clean", false), ("persistent", true)] {
-        let mut group = c.benchmark_group(format!("session/take and acknowledge, {name}"));
+        let mut group = c.benchmark_group(format!("session/window/{name}"));
         for &in_flight in sizes() {
             let (mut window, mut ids) = window(in_flight, kept);
             let mut seq = u64::from(in_flight);
@@ -59,7 +62,7 @@ fn take_and_acknowledge(c: &mut Criterion) {
 fn exactly_once(c: &mut Criterion) {
     let (mut window, _) = window(0, false);
     let mut seq = 0;
-    c.bench_function("session/take, PUBREC and PUBCOMP", |b| {
+    c.bench_function("session/window/qos2/1", |b| {
         b.iter(|| {
             let id = window.take(seq, true, || None).expect("it has room");
             seq += 1;
@@ -71,7 +74,7 @@ fn exactly_once(c: &mut Criterion) {
 /// What a message costs that waits first.
 fn queue(c: &mut Criterion) {
     let (limits, message) = (Limits::default(), queued());
-    let mut group = c.benchmark_group("session/push and pop");
+    let mut group = c.benchmark_group("session/queue");
     for &waiting in sizes() {
         let mut queue = Queue::default();
         for _ in 0..waiting {
@@ -115,7 +118,7 @@ fn resume(c: &mut Criterion) {
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = suite::criterion();
     take_and_acknowledge(&mut criterion);
     exactly_once(&mut criterion);
     queue(&mut criterion);

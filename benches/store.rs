@@ -4,6 +4,9 @@
 //! The folder is a temporary one: `TMPDIR` says on which disk. Commits do not wait for that disk
 //! ([`SyncMode::Os`]), so that what is seen is the work and not the waiting: for that see `benches/journal.rs`.
 
+#[path = "support/suite.rs"]
+mod suite;
+
 use criterion::{BenchmarkId, Criterion, Throughput};
 use pantala::engine::{Batch, PersistOp, Place, Recipient, StoredSession};
 use pantala::session::ENTRY_BYTES;
@@ -108,7 +111,7 @@ fn with<S: Settled>(c: &mut Criterion, name: &str, settled: impl Fn(&Path) -> S)
         group.throughput(Throughput::Elements(GROUP));
         // Long enough for some checkpoints.
         group.measurement_time(Duration::from_secs(if quick() { 1 } else { 3 }));
-        group.bench_function(BenchmarkId::new("come and go", sessions), |b| {
+        group.bench_function(BenchmarkId::new("come-and-go", sessions), |b| {
             b.iter(|| {
                 bench.messages();
                 bench.acknowledge();
@@ -120,8 +123,8 @@ fn with<S: Settled>(c: &mut Criterion, name: &str, settled: impl Fn(&Path) -> S)
 }
 
 fn main() {
-    let mut c = Criterion::default().configure_from_args();
-    with(&mut c, "in memory", |_| MemorySettled::default());
+    let mut c = suite::criterion();
+    with(&mut c, "memory", |_| MemorySettled::default());
     with(&mut c, "sled", sled);
     c.final_summary();
 }

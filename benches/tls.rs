@@ -6,6 +6,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "one end of what runs in one loop is timed")]
 
+#[path = "support/suite.rs"]
+mod suite;
+
 use criterion::{BenchmarkId, Criterion};
 use pantala::transport::settings::{CertificateFiles, TlsSettings};
 use pantala::transport::tls::Acceptor;
@@ -88,12 +91,12 @@ fn handshake(acceptor: &Acceptor, config: &Arc<ClientConfig>) -> (ServerConnecti
 
 fn handshakes(c: &mut Criterion) {
     let (acceptor, authority) = acceptor();
-    let mut group = c.benchmark_group("tls/handshake, server's part");
+    let mut group = c.benchmark_group("tls/handshake");
     for (name, version) in [("1.2", &TLS12), ("1.3", &TLS13)] {
         for kind in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let known = client(&authority, version);
             handshake(&acceptor, &known);
-            group.bench_function(BenchmarkId::new(format!("{kind:?}"), name), |b| {
+            group.bench_function(BenchmarkId::new(format!("{kind:?}").to_lowercase(), name), |b| {
                 b.iter_custom(|count| {
                     let mut spent = Duration::ZERO;
                     for _ in 0..count {
@@ -138,7 +141,7 @@ fn resident_bytes() -> usize {
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = suite::criterion();
     handshakes(&mut criterion);
     idle();
     criterion.final_summary();

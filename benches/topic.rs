@@ -2,6 +2,10 @@
 //!
 //! Prints memory per filter first. Under `cargo test --benches` everything runs once with few filters.
 
+#[path = "support/suite.rs"]
+mod suite;
+
+use criterion::measurement::{Measurement, WallTime};
 use criterion::{BatchSize, BenchmarkId, Criterion};
 use pantala::topic::{
     CacheBounds, MatchCache, Matches, Retained, Stint, Subscriber, SubscriptionFlags, TopicFilter, TopicName,
@@ -9,6 +13,7 @@ use pantala::topic::{
 };
 use pantala::types::{Delivery, HashSeed, Message, Now, QoS, Rng, SessionKey};
 use std::hint::black_box;
+use std::time::Duration;
 
 const LEVELS_MAX: u16 = 128;
 const SITES: usize = 100;
@@ -23,6 +28,14 @@ fn quick() -> bool {
 fn sizes() -> &'static [usize] {
     if quick() { &[10, 1_000] } else { &[10, 1_000, 100_000, 1_000_000] }
 }
+
+/// What is asked of the retained messages, and how they are named.
+const WALKS: [(&str, &str); 4] = [
+    ("all", "#"),
+    ("one-site", "site/7/+/+/state"),
+    ("plus-first", "+/7/#"),
+    ("plus-inside", "site/+/device/7/state"),
+];
 
 /// Of a walk through retained messages.
 const CHUNK: Stint = Stint { visits_max: 64, looks_max: usize::MAX };
@@ -40,9 +53,9 @@ impl Shape {
 
     fn name(self) -> &'static str {
         match self {
-            Self::Exact => "site/N/device/N/state",
-            Self::Wildcard => "site/N/device/N/+/value",
-            Self::Below => "device-N/#",
+            Self::Exact => "exact",
+            Self::Wildcard => "plus",
+            Self::Below => "hash",
         }
     }
 
@@ -130,7 +143,7 @@ fn trie(c: &mut Criterion) {
             let mut matches = Matches::new();
             let mut turn = (0..ROUND).cycle();
             c.bench_with_input(
-                BenchmarkId::new(format!("trie/match/{}", shape.name()), filters),
+                BenchmarkId::new(format!("topic/match/{}", shape.name()), filters),
                 &names,
                 |b, names| {
                     b.iter(|| {
@@ -140,20 +153,11 @@ fn trie(c: &mut Criterion) {
                     });
                 },
             );
-            let fresh: Vec<_> = (0..ROUND).map(|i| shape.filter(filters + i)).collect();
-            let id = BenchmarkId::new(format!("trie/insert_remove/{}", shape.name()), filters);
-            c.bench_with_input(id, &fresh, |b, fresh| {
-                b.iter(|| {
-                    let i = turn.next().expect("endless");
-                    let filter = filter(&fresh[i]);
-                    let subscribed = trie.subscribe(filter, subscriber(i));
-                    (subscribed, trie.unsubscribe(filter, subscriber(i).session))
-                });
-            });
+            changes(c, shape, filters, &mut trie);
         }
     }
     let filters = *sizes().last().expect("several sizes");
-    let mut group = c.benchmark_group("trie/load");
+    let mut group = c.benchmark_group("topic/load");
     group.sample_size(10);
     for shape in Shape::ALL {
         group.bench_function(BenchmarkId::new(shape.name(), filters), |b| {
@@ -163,12 +167,55 @@ fn trie(c: &mut Criterion) {
     group.finish();
 }
 
+/// Filters that come and go, a few at a time so that the trie keeps its size; the clock stands while they go the other way.
+fn changes(c: &mut Criterion, shape: Shape, filters: usize, trie: &mut Trie) {
+    const AT_ONCE: usize = 16;
+    let fresh: Vec<_> = (filters..filters + ROUND).map(|i| shape.filter(i)).collect();
+    for (name, timed) in [("insert", Change::Comes), ("remove", Change::Goes)] {
+        let id = format!("topic/{name}/{}/{filters}", shape.name());
+        let mut rounds = fresh.chunks(AT_ONCE).cycle();
+        c.bench_function(&id, |b| {
+            b.iter_custom(|count| {
+                let (mut left, mut spent) = (usize::try_from(count).expect("few"), Duration::ZERO);
+                while left > 0 {
+                    let some = rounds.next().expect("endless");
+                    let some = &some[..left.min(AT_ONCE)];
+                    left -= some.len();
+                    for change in [Change::Comes, Change::Goes] {
+                        let took = WallTime.start();
+                        some.iter().enumerate().for_each(|(i, text)| change.apply(trie, text, i));
+                        if change == timed {
+                            spent += WallTime.end(took);
+                        }
+                    }
+                }
+                spent
+            });
+        });
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Change {
+    Comes,
+    Goes,
+}
+
+impl Change {
+    fn apply(self, trie: &mut Trie, text: &str, i: usize) {
+        match self {
+            Self::Comes => _ = black_box(trie.subscribe(filter(text), subscriber(i))),
+            Self::Goes => _ = black_box(trie.unsubscribe(filter(text), subscriber(i).session)),
+        }
+    }
+}
+
 fn no_match(c: &mut Criterion) {
     for &filters in sizes() {
         let trie = Shape::Wildcard.trie(filters);
         let name = TopicName::trusted("site/7/unknown/device/temperature/value");
         let mut matches = Matches::new();
-        c.bench_function(&format!("trie/match nothing/{filters}"), |b| {
+        c.bench_function(&format!("topic/match/nothing/{filters}"), |b| {
             b.iter(|| {
                 trie.matches(black_box(name), &mut matches);
                 matches.is_empty()
@@ -184,15 +231,15 @@ fn cache(c: &mut Criterion) {
         let topics = shape.topics(filters);
         let names: Vec<_> = topics.iter().map(|text| TopicName::trusted(text)).collect();
         let mut cache = MatchCache::new(HashSeed(7), CacheBounds::default());
-        c.bench_function(&format!("cache/hit, one topic/{}", shape.name()), |b| {
+        c.bench_function(&format!("topic/cache-hit-one/{}/{filters}", shape.name()), |b| {
             b.iter(|| cache.lookup(&trie, black_box(names[0])).locals.len());
         });
         let mut turn = (0..ROUND).cycle();
-        c.bench_function(&format!("cache/hit, {ROUND} topics/{}", shape.name()), |b| {
+        c.bench_function(&format!("topic/cache-hit-{ROUND}/{}/{filters}", shape.name()), |b| {
             b.iter(|| cache.lookup(&trie, names[turn.next().expect("endless")]).locals.len());
         });
         let change = filter("changed/+");
-        c.bench_function(&format!("cache/stale, one topic/{}", shape.name()), |b| {
+        c.bench_function(&format!("topic/cache-stale-one/{}/{filters}", shape.name()), |b| {
             b.iter(|| {
                 cache.on_change(change);
                 cache.lookup(&trie, black_box(names[0])).locals.len()
@@ -200,7 +247,7 @@ fn cache(c: &mut Criterion) {
         });
         let mut small =
             MatchCache::new(HashSeed(7), CacheBounds { entries_max: ROUND / 4, bytes_max: 64 << 20 });
-        c.bench_function(&format!("cache/miss, {ROUND} topics/{}", shape.name()), |b| {
+        c.bench_function(&format!("topic/cache-miss-{ROUND}/{}/{filters}", shape.name()), |b| {
             b.iter(|| small.lookup(&trie, names[turn.next().expect("endless")]).locals.len());
         });
     }
@@ -217,13 +264,13 @@ fn retained(c: &mut Criterion) {
         }
         let topics = Shape::Exact.topics(messages);
         let mut turn = (0..ROUND).cycle();
-        c.bench_function(&format!("retained/exact/{messages}"), |b| {
+        c.bench_function(&format!("topic/retained-exact/{messages}"), |b| {
             b.iter(|| {
                 let name = TopicName::trusted(&topics[turn.next().expect("endless")]);
                 retained.exact(name).map(Message::size)
             });
         });
-        c.bench_function(&format!("retained/set/{messages}"), |b| {
+        c.bench_function(&format!("topic/retained-set/{messages}"), |b| {
             b.iter_batched(
                 || {
                     turn.next()
@@ -234,8 +281,8 @@ fn retained(c: &mut Criterion) {
                 BatchSize::SmallInput,
             );
         });
-        for pattern in ["#", "site/7/+/+/state", "+/7/#", "site/+/device/7/state"] {
-            c.bench_function(&format!("retained/walk 64 of {pattern}/{messages}"), |b| {
+        for (name, pattern) in WALKS {
+            c.bench_function(&format!("topic/retained-walk-64/{name}/{messages}"), |b| {
                 b.iter(|| {
                     let mut bytes = 0;
                     let visit = &mut |_: &str, message: &Message| bytes += message.size();
@@ -253,7 +300,7 @@ fn main() {
         return Shape::ALL.into_iter().filter(|shape| shape.name() == name).for_each(report_memory_of);
     }
     report_memory();
-    let mut criterion = Criterion::default().configure_from_args();
+    let mut criterion = suite::criterion();
     trie(&mut criterion);
     no_match(&mut criterion);
     cache(&mut criterion);

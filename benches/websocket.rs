@@ -3,7 +3,10 @@
 //! The figures to look at are bytes per second of frames with one small message each, which is what most clients send, and
 //! of large ones, where unmasking is all there is.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+#[path = "support/suite.rs"]
+mod suite;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
 use pantala::websocket::{Ask, Decoder, Encoder, Rules, Subprotocol, Upgrade, masked};
 use std::hint::black_box;
 
@@ -29,7 +32,7 @@ fn decode(c: &mut Criterion) {
         let (mut scratch, mut decoder, mut encoder) =
             (read.clone(), Decoder::server(1 << 20), Encoder::server());
         group.throughput(Throughput::Elements(count as u64));
-        group.bench_function(BenchmarkId::new("frames of", payload), |b| {
+        group.bench_function(BenchmarkId::new("frames", payload), |b| {
             // Copying what was read stands for reading it; `copy` says what it costs.
             b.iter(|| {
                 scratch.copy_from_slice(black_box(&read));
@@ -51,7 +54,7 @@ fn encode(c: &mut Criterion) {
     let mut group = c.benchmark_group("websocket/encode");
     let mut encoder = Encoder::server();
     for waiting in [64, 4_096, 1 << 20] {
-        group.bench_function(BenchmarkId::new("header of", waiting), |b| {
+        group.bench_function(BenchmarkId::new("header", waiting), |b| {
             b.iter(|| {
                 let Some(next) = encoder.next(black_box(waiting)) else { return 0 };
                 let count = black_box(next.head).len() + next.payload;
@@ -70,5 +73,10 @@ fn upgrade(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, decode, encode, upgrade);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = suite::criterion();
+    decode(&mut criterion);
+    encode(&mut criterion);
+    upgrade(&mut criterion);
+    criterion.final_summary();
+}

@@ -1,6 +1,8 @@
 //! The whole broker: checks the machine, opens the listeners, starts the shards; stops them in reverse.
 
-use crate::access::{AccessSettings, Checkers, Faults, Mail, Outbox, Policy, mailbox, threads_by_default};
+use crate::access::{
+    AccessSettings, Checkers, Faults, Guard, Mail, Outbox, Policy, mailbox, threads_by_default,
+};
 use crate::control::{Control, HttpListener, Shards, Upgraded};
 use crate::mesh::{Mesh, Port};
 use crate::sasl::Secret;
@@ -20,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::mpsc;
 use tracing::{error, info};
 
 /// Batches that wait on one link at most; then the sender stops reading from its clients.
@@ -165,9 +168,12 @@ impl Broker {
         let boxes: Vec<_> = (0..count).map(|_| mailbox()).collect::<Result<_, _>>()?;
         let mail = boxes.iter().map(|(outbox, _)| outbox.clone()).collect();
         let access = Access { secret, seed, generation: AtomicU64::new(1), mail };
+        let guard = Guard::new(&settings.limits, seed);
         let logins = &settings.access.logins;
+        let (hooks, hooked) = mpsc::channel(logins.waiting_max as usize);
         let threads = logins.threads.unwrap_or_else(threads_by_default);
-        let (desk, checkers) = Checkers::start(threads, logins.waiting_max).map_err(StartError::Checkers)?;
+        let (desk, checkers) =
+            Checkers::start(threads, logins.waiting_max, &hooks).map_err(StartError::Checkers)?;
         let (stop, store_stop) = (Arc::new(Stop::new()?), Stop::new()?);
         let store = settings.store.map(|plan| Opened::open(plan, seed, store_id()?)).transpose()?;
         let clock = Clock::start(store.as_ref().map_or(Now(0), Opened::alive));
@@ -200,6 +206,7 @@ impl Broker {
                     desk: desk.clone(),
                     mail,
                     remembered: logins.remembered,
+                    guard: guard.clone(),
                 },
                 seed,
                 listeners: by_shard.pop().unwrap_or_default(),
@@ -216,7 +223,7 @@ impl Broker {
                 Err(error) => return Err(broker.give_up(StartError::Executor(core, error))),
             }
         }
-        drop((ready, desk));
+        drop((ready, hooks));
         if let Some((store, port)) = store_port {
             match store.start(port, (seed, shards), clock, &broker.store_stop) {
                 Ok(storage) => broker.storage = Some(storage),
@@ -224,11 +231,10 @@ impl Broker {
             }
         }
         let mut broker = broker.await_start(&started, &settings.cores)?;
-        if let Some(port) = control_port {
-            match Control::start(http, Ways { port, shards, next: 0, clock }) {
-                Ok(control) => broker.control = Some(control),
-                Err(error) => return Err(broker.give_up(StartError::Control(error))),
-            }
+        let web = control_port.map(|port| (http, Ways { port, shards, next: 0, clock }));
+        match Control::start(web, (hooked, desk)) {
+            Ok(control) => broker.control = Some(control),
+            Err(error) => return Err(broker.give_up(StartError::Control(error))),
         }
         Ok(broker)
     }

@@ -1,11 +1,13 @@
 //! What to do, from the command line.
 
+use crate::clock::{Clock, nanos};
 use crate::tls::{Terms, TermsError};
 use clap::{Arg, ArgAction, Parser, ValueEnum};
 use pantala::codec::Version;
 use pantala::types::QoS;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Puts load on an MQTT broker and checks that nothing is lost, repeated or out of order.
 ///
@@ -18,12 +20,18 @@ use std::path::PathBuf;
 /// Open loop (--rate): messages are sent at fixed times, and latency counts from the time at which a message should have
 /// been sent, so that a stall shows in all messages that it holds up.
 ///
+/// A scenario is a set of options with a name, or in a TOML file; `pantala-load scenarios` tells what there is. Options
+/// behind its name win over it.
+///
 /// The end: when the time is over, the run waits until every message has come or nothing has come for --quiet seconds.
 /// Then all clients ping, because what was still on its way to a client comes before the answer.
 #[derive(Clone, Debug, Parser)]
 #[command(
     name = "pantala-load",
     version,
+    // What a scenario says, later options say differently.
+    args_override_self = true,
+    override_usage = "pantala-load [run [SCENARIO]] [OPTIONS]\n       pantala-load scenarios",
     // Its short form is that of --mqtt, as in mosquitto_pub.
     disable_version_flag = true,
     arg = Arg::new("version").long("version").action(ArgAction::Version).help("Print version"),
@@ -60,6 +68,15 @@ pub(crate) struct Args {
     /// Topics.
     #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) topics: u16,
+    /// Each subscriber subscribes to all topics, by a wildcard.
+    #[arg(long)]
+    pub(crate) all_topics: bool,
+    /// The subscribers of a topic share one subscription, so that one of them gets a message; with --all-topics all do.
+    #[arg(long)]
+    pub(crate) share: bool,
+    /// Connections that are opened per second. [default: as many as the broker takes]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
+    pub(crate) connect_rate: Option<f64>,
     /// QoS of publishers and subscribers.
     #[arg(long, short, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
@@ -124,6 +141,7 @@ const EXAMPLES: &str = "Examples:
   pantala-load -p 50 -s 50 -t 50 -q 1 --inflight 64 --pid 4711       50 pairs, QoS 1, the broker's CPU per message
   pantala-load -p 10 -s 10 -t 10 --rate 20000                        latency at 20,000 messages per second
   pantala-load --idle 10000 --pid 4711                               memory of an idle connection
+  pantala-load run pairs-qos1 --broker 192.0.2.7:1883                a scenario, with another broker
 
 Exit codes: 0 all is well; 1 messages were lost, repeated, out of order, altered or not acknowledged; 2 the run could
 not be made.";
@@ -184,6 +202,15 @@ impl Args {
         Terms::new(self.ca.as_deref(), self.insecure, !self.no_resumption, &name, protocol).map(Some)
     }
 
+    /// Waits until it is the turn of a connection, where they are opened at a rate that began with the clock.
+    #[expect(clippy::disallowed_methods, reason = "nothing else is to be done before all are open")]
+    pub(crate) fn await_turn(&self, connection: u32, clock: Clock) {
+        if let Some(rate) = self.connect_rate {
+            let due = nanos(f64::from(connection) / rate);
+            std::thread::sleep(Duration::from_nanos(due.saturating_sub(clock.nanos())));
+        }
+    }
+
     /// How many connections a run with messages has.
     pub(crate) fn connections(&self) -> u32 {
         u32::from(self.publishers) + u32::from(self.subscribers)
@@ -196,19 +223,35 @@ impl Args {
         u8::try_from(connection % sources).unwrap_or(u8::MAX)
     }
 
-    /// How many publishers a topic has.
-    pub(crate) fn publishers_of(&self, topic: u16) -> u16 {
-        share(self.publishers, topic, self.topics)
+    /// How many subscriptions there are, where those that share one count once.
+    pub(crate) fn groups(&self) -> u16 {
+        match (self.share, self.all_topics) {
+            (false, _) => self.subscribers,
+            (true, true) => self.subscribers.min(1),
+            (true, false) => self.subscribers.min(self.topics),
+        }
     }
 
-    /// How many subscribers a topic has.
-    pub(crate) fn subscribers_of(&self, topic: u16) -> u16 {
-        share(self.subscribers, topic, self.topics)
+    /// Which of them is a subscriber's.
+    pub(crate) fn group_of(&self, subscriber: u16) -> u16 {
+        match (self.share, self.all_topics) {
+            (false, _) => subscriber,
+            (true, true) => 0,
+            (true, false) => subscriber % self.topics,
+        }
+    }
+
+    /// How often a message of a topic is to be delivered.
+    pub(crate) fn deliveries_of(&self, topic: u16) -> u16 {
+        match self.all_topics {
+            true => self.groups(),
+            false => share(self.groups(), topic, self.topics),
+        }
     }
 }
 
 /// How many of `0..count` are `topic` modulo `topics`.
-fn share(count: u16, topic: u16, topics: u16) -> u16 {
+pub(crate) fn share(count: u16, topic: u16, topics: u16) -> u16 {
     count / topics + u16::from(topic < count % topics)
 }
 
@@ -230,9 +273,11 @@ mod tests {
     fn the_examples_in_the_help_can_be_run() {
         let lines = EXAMPLES.lines().filter_map(|line| line.trim().strip_prefix("pantala-load "));
         let lines: Vec<_> = lines.map(|line| line.split("    ").next().unwrap_or(line)).collect();
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 5);
         for line in lines {
-            assert!(parsed(line).is_ok(), "{line}");
+            let words = std::iter::once("pantala-load").chain(line.split_whitespace());
+            let words = crate::scenario::expand(words.map(Into::into).collect(), u64::MAX).unwrap();
+            assert!(Args::try_parse_from(words).is_ok(), "{line}");
         }
     }
 

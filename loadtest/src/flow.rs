@@ -3,6 +3,7 @@
 use crate::args::Args;
 use crate::check::{Arrival, Faults, Stream};
 use crate::client::{Failure, PINGREQ};
+use crate::group::{Group, Order};
 use crate::shape::{Received, Shape};
 use crate::stamp::Stamp;
 use crate::window::Window;
@@ -19,11 +20,14 @@ const LATENCY_MAX: u64 = 60_000_000_000;
 pub(crate) struct Flow {
     qos: QoS,
     version: Version,
-    topics: u16,
     /// By topic.
     shapes: Vec<Shape>,
+    /// Bytes of a topic before its number.
+    prefix: usize,
     publishers: Vec<Publisher>,
     subscribers: Vec<Subscriber>,
+    /// Each subscriber alone, or those that share a subscription.
+    groups: Vec<Group>,
     /// In nanoseconds.
     pub(crate) latencies: Histogram<u64>,
     pub(crate) published: u64,
@@ -38,8 +42,6 @@ pub(crate) struct Flow {
 #[derive(Debug)]
 struct Publisher {
     topic: u16,
-    /// Among the publishers of its topic.
-    place: u16,
     window: Window,
     acknowledged: Stream,
     /// Deliveries and acknowledgements of each message.
@@ -48,9 +50,10 @@ struct Publisher {
 
 #[derive(Debug)]
 struct Subscriber {
-    topic: u16,
-    /// By publisher of the topic.
-    streams: Vec<Stream>,
+    filter: String,
+    group: usize,
+    /// Where it shares its subscription.
+    order: Option<Order>,
 }
 
 impl Flow {
@@ -60,23 +63,33 @@ impl Flow {
         let shape = |topic| Shape::new(&format!("{prefix}/{topic}"), qos, version, args.payload as usize);
         let publisher = |number: u16| Publisher {
             topic: number % topics,
-            place: number / topics,
             window: Window::default(),
             acknowledged: Stream::default(),
-            lacks: args.subscribers_of(number % topics) + u16::from(qos != QoS::AtMostOnce),
+            lacks: args.deliveries_of(number % topics) + u16::from(qos != QoS::AtMostOnce),
         };
         let subscriber = |number: u16| {
-            let topic = number % topics;
-            let publishers = usize::from(args.publishers_of(topic));
-            Subscriber { topic, streams: std::iter::repeat_with(Stream::default).take(publishers).collect() }
+            let plain =
+                if args.all_topics { format!("{prefix}/+") } else { format!("{prefix}/{}", number % topics) };
+            let group = usize::from(args.group_of(number));
+            match args.share {
+                true => {
+                    let order = Some(Order::new(args.publishers));
+                    Subscriber { filter: format!("$share/load/{plain}"), group, order }
+                }
+                false => Subscriber { filter: plain, group, order: None },
+            }
+        };
+        let group = |number: u16| {
+            Group::new((!args.all_topics).then_some(number % topics), args.share, topics, args.publishers)
         };
         Self {
             qos,
             version,
-            topics,
             shapes: (0..topics).map(shape).collect(),
+            prefix: prefix.len() + 1,
             publishers: (0..args.publishers).map(publisher).collect(),
             subscribers: (0..args.subscribers).map(subscriber).collect(),
+            groups: (0..args.groups()).map(group).collect(),
             latencies: latencies(),
             published: 0,
             delivered: 0,
@@ -89,7 +102,7 @@ impl Flow {
     /// What a connection subscribes to.
     pub(crate) fn filter(&self, connection: usize) -> Option<&str> {
         let subscriber = self.subscribers.get(connection.checked_sub(self.publishers.len())?)?;
-        Some(self.shapes[usize::from(subscriber.topic)].topic())
+        Some(&subscriber.filter)
     }
 
     /// Publishes a message of a publisher that should have been sent at a time.
@@ -155,21 +168,34 @@ impl Flow {
             self.stray += 1;
             return Ok(());
         };
-        let received = self.shapes[usize::from(subscriber.topic)].read(frame)?;
+        let group = &mut self.groups[subscriber.group];
+        let topic = group.topic().or_else(|| topic_number(frame.body, self.prefix));
+        let Some((topic, shape)) =
+            topic.and_then(|topic| Some((topic, self.shapes.get(usize::from(topic))?)))
+        else {
+            self.stray += 1;
+            return Ok(());
+        };
+        let received = shape.read(frame)?;
         answer(received, out);
         // It was sent, and to this topic.
         let sent = received.stamp.and_then(|stamp| {
             let publisher = self.publishers.get_mut(usize::from(stamp.publisher()))?;
-            let known = publisher.topic == subscriber.topic && stamp.sequence() < publisher.window.sent();
+            let known = publisher.topic == topic && stamp.sequence() < publisher.window.sent();
             known.then_some((stamp, publisher))
         });
-        let Some((stamp, Publisher { window, place, .. })) = sent else {
+        let Some((stamp, Publisher { window, .. })) = sent else {
             self.stray += 1;
             return Ok(());
         };
         let sequence = stamp.sequence();
-        match subscriber.streams[usize::from(*place)].arrived(sequence) {
+        if let Some(order) = &mut subscriber.order {
+            order.arrived(stamp.publisher(), sequence);
+        }
+        match group.arrived(stamp.publisher(), sequence) {
             Arrival::InTurn => window.progress(sequence),
+            // In a group another member may be slower, or faster.
+            Arrival::Skipped(_) | Arrival::Late if group.shared => window.progress(sequence),
             // Most likely they are lost, and then the publisher must not wait for them. If not, they come late.
             Arrival::Skipped(skipped) => {
                 skipped.chain([sequence]).for_each(|sequence| window.progress(sequence));
@@ -229,12 +255,11 @@ impl Flow {
     /// What is wrong, when nothing more comes.
     pub(crate) fn faults(&self) -> Faults {
         let mut faults = Faults { stray: self.stray, unacknowledged: self.pings, ..Faults::default() };
-        for subscriber in &self.subscribers {
-            let first = usize::from(subscriber.topic);
-            let publishers = self.publishers.iter().skip(first).step_by(usize::from(self.topics));
-            for (stream, publisher) in subscriber.streams.iter().zip(publishers) {
-                faults.add_deliveries(stream, publisher.window.sent());
-            }
+        faults.reordered +=
+            self.subscribers.iter().filter_map(|one| one.order.as_ref()).map(Order::late).sum::<u64>();
+        for group in &self.groups {
+            let wanted = (0..).zip(&self.publishers).filter(|(_, one)| group.wants(one.topic));
+            wanted.for_each(|(number, one)| group.add(number, one.window.sent(), &mut faults));
         }
         if self.qos != QoS::AtMostOnce {
             for Publisher { window, acknowledged, .. } in &self.publishers {
@@ -243,6 +268,14 @@ impl Flow {
         }
         faults
     }
+}
+
+/// The number that a PUBLISH's topic ends with.
+#[inline]
+fn topic_number(body: &[u8], prefix: usize) -> Option<u16> {
+    let (len, rest) = body.split_first_chunk()?;
+    let digits = rest.get(prefix..usize::from(u16::from_be_bytes(*len)))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// A histogram for latencies.

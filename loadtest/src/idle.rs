@@ -20,8 +20,9 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
     let cpu = || args.pid.and_then(|pid| proc::cpu_nanos(pid).ok());
     let resident_before = memory();
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Failure::Socket("epoll".into(), e))?;
-    let (mut clients, terms) = (Vec::new(), args.terms()?);
+    let (mut clients, terms, opening) = (Vec::new(), args.terms()?, Clock::start());
     for number in 0..count {
+        args.await_turn(number, opening);
         let client = open(args, terms.as_ref(), number, count)?;
         epoll::add(&set, client.as_fd(), epoll::EventData::new_u64(u64::from(number)), epoll::EventFlags::IN)
             .map_err(|error| Failure::Socket(client.id.clone(), error))?;

@@ -9,11 +9,13 @@ mod check;
 mod client;
 mod clock;
 mod flow;
+mod group;
 mod idle;
 mod proc;
 mod progress;
 mod report;
 mod run;
+mod scenario;
 mod schedule;
 mod shape;
 mod stamp;
@@ -25,6 +27,7 @@ use args::Args;
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Messages were lost, repeated, out of order, altered or not acknowledged.
@@ -33,8 +36,13 @@ const FAULTS: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match measure(&args) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if words.get(1).is_some_and(|word| word == "scenarios") {
+        print!("{}", scenario::list());
+        return ExitCode::SUCCESS;
+    }
+    let outcome = scenario::expand(words, descriptors()).map_err(|error| error.to_string());
+    match outcome.and_then(|words| measure(&Args::parse_from(words))) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAULTS),
         Err(message) => {
@@ -42,6 +50,11 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// How many files the process may open; where there is no bound, more than it ever does.
+fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
 }
 
 /// True when nothing was wrong.

@@ -70,8 +70,9 @@ impl<'a> Run<'a> {
         let flow = Flow::new(args, &format!("pantala-load/{}", std::process::id()));
         let set =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Failure::Socket("epoll".into(), e))?;
-        let (mut clients, terms) = (Vec::new(), args.terms()?);
+        let (mut clients, terms, opening) = (Vec::new(), args.terms()?, Clock::start());
         for number in 0..args.connections() {
+            args.await_turn(number, opening);
             let filter = flow.filter(clients.len()).map(|topic| (topic, args.qos()));
             let role = if filter.is_some() { "sub" } else { "pub" };
             clients.push(Client::open(Hello {

@@ -67,11 +67,6 @@ impl Shape {
         }
     }
 
-    /// Topic to subscribe to.
-    pub(crate) fn topic(&self) -> &str {
-        &self.topic
-    }
-
     /// Appends a message. `packet_id` is ignored with QoS 0.
     pub(crate) fn append(&self, packet_id: u16, stamp: Stamp, out: &mut Vec<u8>) {
         let start = out.len();

@@ -1,13 +1,15 @@
 //! The files of an operator, read and ready to be asked.
 
-use super::{AccessSettings, BackEndSettings, NoFile, read};
+use super::{AccessSettings, BackEndSettings, HttpSettings, NoFile, read};
 use crate::auth::acl::{self, Acl};
 use crate::auth::password::{self, PasswordFile, PasswordHash};
+use crate::auth::token::{self, BadKeys, Pass, Tokens};
 use crate::auth::{Admitted, Answer, Users};
 use crate::sasl::{self, Secret};
-use crate::types::HashSeed;
+use crate::types::{HashSeed, Span};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Who may come in, as it stands in the files at one moment. It is never changed; another one takes its place.
 #[derive(Debug)]
@@ -26,6 +28,28 @@ pub struct Policy {
 enum BackEnd {
     /// Password files without another back end between them.
     Passwords(Users),
+    /// Keys of those who sign tokens.
+    Tokens(Tokens),
+    /// A service.
+    Http(Hook),
+}
+
+/// A service that is asked by HTTP.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    /// Where it is, and how it is asked.
+    pub settings: HttpSettings,
+    /// What each request that is under way has one of.
+    pub permits: Arc<Semaphore>,
+}
+
+/// What the back ends say to a name and a password.
+#[derive(Debug)]
+pub enum Said {
+    /// Who it is, or why it is not let in; a yes is good for so long.
+    Answer(Result<(Admitted, Span), Wrong>),
+    /// So much as the back end of this number, a service, says; with those before it the question is settled.
+    Ask(usize),
 }
 
 /// Why a name and a password are not let in. For the log: a client is told nothing but that they are wrong.
@@ -37,6 +61,23 @@ pub enum Wrong {
     /// Nobody knows the user.
     #[error("no such user")]
     User,
+    /// The password is a token, and not a good one.
+    #[error("token: {0}")]
+    Token(token::Refused),
+    /// A service says no.
+    #[error("{0} refuses it")]
+    Hook(Box<str>),
+    /// A service says nothing that can be used, which is a no.
+    #[error("{url} does not say: {why}")]
+    Silent {
+        /// The service.
+        url: Box<str>,
+        /// What happened.
+        why: Box<str>,
+    },
+    /// As many questions wait for services as may.
+    #[error("too many other logins wait for a service that is asked by HTTP")]
+    Full,
 }
 
 /// Why a file cannot be used.
@@ -52,6 +93,14 @@ pub enum Fault {
         path: PathBuf,
         /// What is wrong with it.
         mistake: acl::Mistake,
+    },
+    /// A file of keys.
+    #[error("{path}: {why}", path = .path.display())]
+    Keys {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: BadKeys,
     },
     /// A line of a password file.
     #[error("{path}: {mistake}", path = .path.display())]
@@ -83,12 +132,31 @@ impl Policy {
         let mut scram = settings.users.clone();
         let mut files = Vec::new();
         for back_end in &settings.back_ends {
-            match back_end {
-                BackEndSettings::PasswordFile(path) => match passwords(path) {
-                    Ok(file) => files.push(file),
-                    Err(found) => faults.extend(found),
-                },
-            }
+            let other = match back_end {
+                BackEndSettings::PasswordFile(path) => {
+                    match passwords(path) {
+                        Ok(file) => files.push(file),
+                        Err(found) => faults.extend(found),
+                    }
+                    continue;
+                }
+                BackEndSettings::Tokens { file, issuer, audience } => {
+                    match keys(file, issuer.as_deref(), audience.as_deref()) {
+                        Ok(tokens) => BackEnd::Tokens(tokens),
+                        Err(fault) => {
+                            faults.push(fault);
+                            continue;
+                        }
+                    }
+                }
+                BackEndSettings::Http(settings) => {
+                    let permits = Arc::new(Semaphore::new(settings.connections_max.into()));
+                    BackEnd::Http(Hook { settings: settings.clone(), permits })
+                }
+            };
+            // Files with nothing between them are asked together, so that a name costs the same whichever has it.
+            back_ends.extend(of_files(std::mem::take(&mut files), &mut scram));
+            back_ends.push(other);
         }
         back_ends.extend(of_files(files, &mut scram));
         let acl = settings.acl.as_deref().map(|path| rules(path, generation, seed)).transpose();
@@ -131,8 +199,11 @@ impl Policy {
     }
 
     fn password(&self, user: &str) -> Option<&PasswordHash> {
-        let entries = self.back_ends.iter().map(|BackEnd::Passwords(users)| users.get(user));
-        entries.flatten().next().map(|entry| &entry.password)
+        let entry = self.back_ends.iter().find_map(|back_end| match back_end {
+            BackEnd::Passwords(users) => users.get(user),
+            BackEnd::Tokens(_) | BackEnd::Http(_) => None,
+        });
+        entry.map(|entry| &entry.password)
     }
 
     /// Whether a name and a password mean nothing here.
@@ -140,21 +211,43 @@ impl Policy {
         self.back_ends.is_empty()
     }
 
-    /// Whether a name and a password are let in. Takes what hashing takes.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check(&self, user: &str, password: &[u8]) -> Result<Admitted, Wrong> {
-        for back_end in &self.back_ends {
-            let BackEnd::Passwords(users) = back_end;
-            match users.check(user, password, &self.secret) {
-                Answer::Right => return Ok(Admitted::named(user)),
-                Answer::Wrong => return Err(Wrong::Password),
-                Answer::Unknown => {}
-            }
+    /// Whether a name and a password are let in, as far as the back ends from the one of number `from` on can tell without
+    /// waiting for others. Takes what hashing takes. `now` is in seconds since 1970.
+    pub fn ask(&self, from: usize, user: &str, password: &[u8], now: u64) -> Said {
+        for (at, back_end) in self.back_ends.iter().enumerate().skip(from) {
+            let answer = match back_end {
+                BackEnd::Passwords(users) => match users.check(user, password, &self.secret) {
+                    Answer::Right => Ok((Admitted::named(user), Span(u64::MAX))),
+                    Answer::Wrong => Err(Wrong::Password),
+                    Answer::Unknown => continue,
+                },
+                BackEnd::Tokens(_) if !Tokens::is_token(password) => continue,
+                BackEnd::Tokens(tokens) => tokens.check(password, now).map(of_pass).map_err(Wrong::Token),
+                BackEnd::Http(_) => return Said::Ask(at),
+            };
+            return Said::Answer(answer);
         }
-        Err(Wrong::User)
+        Said::Answer(Err(Wrong::User))
     }
+
+    /// The service of this number.
+    pub fn hook(&self, at: usize) -> Option<&Hook> {
+        match self.back_ends.get(at) {
+            Some(BackEnd::Http(hook)) => Some(hook),
+            _ => None,
+        }
+    }
+}
+
+/// A token is good until it expires.
+fn of_pass(pass: Pass) -> (Admitted, Span) {
+    let Pass { user, expires, granted } = pass;
+    (Admitted { user, expires: Some(expires), granted }, Span(u64::MAX))
+}
+
+fn keys(path: &Path, issuer: Option<&str>, audience: Option<&str>) -> Result<Tokens, Fault> {
+    let bytes = read(path)?;
+    Tokens::parse(&bytes, issuer, audience).map_err(|why| Fault::Keys { path: path.to_owned(), why })
 }
 
 /// Files that stand together, in their order. Those of their users who can are added to those of SCRAM.

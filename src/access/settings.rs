@@ -29,6 +29,38 @@ impl AccessSettings {
 pub enum BackEndSettings {
     /// A password file.
     PasswordFile(PathBuf),
+    /// A password may be a token that one of these keys has signed.
+    Tokens {
+        /// A JSON Web Key Set.
+        file: PathBuf,
+        /// Whom a token has to come from, if that counts.
+        issuer: Option<Box<str>>,
+        /// Whom a token has to be for, if that counts.
+        audience: Option<Box<str>>,
+    },
+    /// A service that is asked by HTTP.
+    Http(HttpSettings),
+}
+
+/// A service that is asked by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Where it is.
+    pub url: Box<str>,
+    /// How long it may take to answer; then nobody is let in.
+    pub timeout: Span,
+    /// Requests at once; further ones wait.
+    pub connections_max: u16,
+    /// How long a yes is good for.
+    pub remembered: Span,
+}
+
+impl HttpSettings {
+    /// One of which nothing but its URL is known.
+    pub fn at(url: &str) -> Self {
+        let (timeout, remembered) = (Span::from_millis(3_000), Span::from_secs(60));
+        Self { url: url.into(), timeout, connections_max: 16, remembered }
+    }
 }
 
 /// How passwords are checked.

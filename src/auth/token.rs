@@ -257,7 +257,11 @@ fn seconds(number: f64, claim: &str) -> Result<u64, Refused> {
     }
 }
 
-fn granted(
+/// What somebody may do who is allowed these filters; `None` when nothing is said about it.
+///
+/// # Errors
+/// A text that is no filter.
+pub fn granted(
     publish: Option<&[String]>,
     subscribe: Option<&[String]>,
 ) -> Result<Option<Arc<Granted>>, Refused> {

@@ -2,7 +2,7 @@
 
 use super::raw::Section;
 use super::show::{number, number_or, quoted, user_table};
-use crate::access::{AccessSettings, BackEndSettings, LoginSettings};
+use crate::access::{AccessSettings, BackEndSettings, HttpSettings, LoginSettings};
 use crate::sasl::{self, Users, Verifier};
 use crate::types::Span;
 use std::fmt::{self, Formatter};
@@ -37,12 +37,58 @@ fn user(mut section: Section<'_, '_>, users: &mut Users) {
     section.finish();
 }
 
+/// One back end: what its table asks decides which.
 fn back_end(mut section: Section<'_, '_>) -> Option<BackEndSettings> {
-    let mut file = None;
+    let (mut file, mut keys, mut url) = (None, None, None);
     section.text("password_file", "the path of a password file", &mut file);
-    section.require("password_file", "FILE");
+    section.text("jwks_file", "the path of a file of keys, a JSON Web Key Set", &mut keys);
+    section.text("http_url", "the URL of a service, such as \"http://127.0.0.1:8080/auth\"", &mut url);
+    let given: Vec<&str> = KINDS.into_iter().filter(|key| section.has(key)).collect();
+    if given.is_empty() {
+        section.require("password_file", "FILE");
+    }
+    for key in given.into_iter().skip(1) {
+        section.mistake(key, "one of password_file, jwks_file and http_url in each [[auth]]");
+    }
+    let (mut issuer, mut audience) = (None, None);
+    section.text("issuer", "the iss that tokens have to have", &mut issuer);
+    section.text("audience", "the aud that tokens have to have", &mut audience);
+    let mut http = HttpSettings::at(url.as_deref().unwrap_or_default());
+    service(&mut section, &mut http);
+    for (key, of) in [("issuer", "jwks_file"), ("audience", "jwks_file")] {
+        if !section.has(of) {
+            section.mistake(key, "jwks_file beside it");
+        }
+    }
     section.finish();
-    file.map(|file| BackEndSettings::PasswordFile(PathBuf::from(&*file)))
+    let file = file.map(|file| BackEndSettings::PasswordFile(PathBuf::from(&*file)));
+    let keys = keys.map(|keys| {
+        let file = PathBuf::from(&*keys);
+        BackEndSettings::Tokens { file, issuer, audience }
+    });
+    file.or(keys).or_else(|| url.map(|_| BackEndSettings::Http(http)))
+}
+
+/// What decides of which kind a back end is.
+const KINDS: [&str; 3] = ["password_file", "jwks_file", "http_url"];
+
+fn service(section: &mut Section<'_, '_>, http: &mut HttpSettings) {
+    let is_url = |url: &str| {
+        url.parse::<hyper::Uri>().is_ok_and(|url| url.scheme_str() == Some("http") && url.host().is_some())
+    };
+    if !http.url.is_empty() && !is_url(&http.url) {
+        section.mistake("http_url", "http://HOST:PORT/PATH");
+    }
+    let (mut timeout_ms, mut remembered_s) = (http.timeout.0, http.remembered.as_secs());
+    section.number("timeout_ms", 1..=60_000, &mut timeout_ms);
+    section.number("connections_max", 1..=1_024, &mut http.connections_max);
+    section.number("remembered_s", 0..=86_400, &mut remembered_s);
+    (http.timeout, http.remembered) = (Span::from_millis(timeout_ms), Span::from_secs(remembered_s));
+    if !section.has("http_url") {
+        for key in ["timeout_ms", "connections_max", "remembered_s"] {
+            section.mistake(key, "http_url beside it");
+        }
+    }
 }
 
 fn logins(mut section: Section<'_, '_>, logins: &mut LoginSettings) {
@@ -63,11 +109,7 @@ pub(super) fn show(f: &mut Formatter<'_>, access: &AccessSettings) -> fmt::Resul
     }
     for back_end in back_ends {
         writeln!(f, "\n[[auth]]")?;
-        match back_end {
-            BackEndSettings::PasswordFile(path) => {
-                writeln!(f, "password_file = {}", quoted(&path.to_string_lossy()))?;
-            }
-        }
+        show_back_end(f, back_end)?;
     }
     if let Some(path) = acl {
         writeln!(f, "\n[acl]\nfile = {}", quoted(&path.to_string_lossy()))?;
@@ -77,4 +119,25 @@ pub(super) fn show(f: &mut Formatter<'_>, access: &AccessSettings) -> fmt::Resul
     number_or(f, "threads", threads.map(u64::from), "auto")?;
     number(f, "waiting_max", *waiting_max)?;
     number(f, "remembered_s", remembered.as_secs())
+}
+
+fn show_back_end(f: &mut Formatter<'_>, back_end: &BackEndSettings) -> fmt::Result {
+    match back_end {
+        BackEndSettings::PasswordFile(path) => {
+            writeln!(f, "password_file = {}", quoted(&path.to_string_lossy()))
+        }
+        BackEndSettings::Tokens { file, issuer, audience } => {
+            writeln!(f, "jwks_file = {}", quoted(&file.to_string_lossy()))?;
+            for (key, text) in [("issuer", issuer), ("audience", audience)] {
+                text.iter().try_for_each(|text| writeln!(f, "{key} = {}", quoted(text)))?;
+            }
+            Ok(())
+        }
+        BackEndSettings::Http(HttpSettings { url, timeout, connections_max, remembered }) => {
+            writeln!(f, "http_url = {}", quoted(url))?;
+            number(f, "timeout_ms", timeout.0)?;
+            number(f, "connections_max", *connections_max)?;
+            number(f, "remembered_s", remembered.as_secs())
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::raw::{Document, Section, grouped};
 use super::{Config, CoreList, Cores, Durability, LogFormat, LogLevel, Mistake, Store, access, listener};
-use crate::types::limits::{INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
+use crate::types::limits::{Exceeded, INFLIGHT_MAX, Overflow, REMAINING_LENGTH_MAX};
 use crate::types::{Balance, Features, Limits, QoS, SHARDS_MAX, Span};
 use std::path::PathBuf;
 
@@ -25,6 +25,10 @@ pub(super) const OVERFLOW: [(&str, Overflow); 6] = [
     ("drop-newest", Overflow::DropNewest),
     ("drop-oldest", Overflow::DropOldest),
 ];
+
+/// The words for [`Exceeded`].
+pub(super) const EXCEEDED: [(&str, Exceeded); 2] =
+    [("hold", Exceeded::Hold), ("disconnect", Exceeded::Disconnect)];
 
 /// The words for [`Balance`].
 pub(super) const BALANCE: [(&str, Balance); 3] =
@@ -135,6 +139,22 @@ fn limits(mut section: Section<'_, '_>, limits: &mut Limits) {
     section.number("connect_timeout_ms", 1..=3_600_000, &mut connect_timeout_ms);
     limits.connect_timeout = Span::from_millis(connect_timeout_ms);
     section.number("connections_max", 1..=u64::from(u32::MAX), &mut limits.connections_max);
+    let any = 1..=u64::from(u32::MAX);
+    for (key, target) in [
+        ("connections_per_address_max", &mut limits.connections_per_address_max),
+        ("connections_per_user_max", &mut limits.connections_per_user_max),
+        ("attempts_per_s", &mut limits.attempts_per_s),
+        ("publishes_per_s", &mut limits.publishes_per_s),
+        ("publish_bytes_per_s", &mut limits.publish_bytes_per_s),
+    ] {
+        section.number_or(key, "unlimited", any.clone(), target);
+    }
+    section.number("attempts_burst", 1..=u64::from(u32::MAX), &mut limits.attempts_burst);
+    let mut penalty_s = limits.penalty.as_secs();
+    section.number("penalty_s", 1..=86_400, &mut penalty_s);
+    limits.penalty = Span::from_secs(penalty_s);
+    section.choice("publish_exceeded", &EXCEEDED, &mut limits.exceeded);
+    section.number("topic_bytes_max", 1..=u64::from(u16::MAX), &mut limits.topic_bytes_max);
     section.number("topic_levels_max", 1..=TOPIC_LEVELS_MAX, &mut limits.topic_levels_max);
     section.number("output_bytes_max", 4_096..=1 << 30, &mut limits.output_bytes_max);
     section.number("sessions_max", 1..=u64::from(u32::MAX), &mut limits.sessions_max);

@@ -1,6 +1,6 @@
 //! Settings written as the TOML that would set them: what `pantala check` prints.
 
-use super::keys::{BALANCE, OVERFLOW};
+use super::keys::{BALANCE, EXCEEDED, OVERFLOW};
 use super::raw::grouped;
 use super::{Config, Durability, LogFormat, LogLevel, Store};
 use crate::sasl::Verifier;
@@ -54,6 +54,15 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
         connect_bytes_max,
         connect_timeout,
         connections_max,
+        connections_per_address_max,
+        connections_per_user_max,
+        attempts_per_s,
+        attempts_burst,
+        penalty,
+        publishes_per_s,
+        publish_bytes_per_s,
+        exceeded,
+        topic_bytes_max,
         topic_levels_max,
         subscriptions_max,
         inflight_max,
@@ -91,6 +100,17 @@ fn show_limits(f: &mut Formatter<'_>, limits: &Limits) -> fmt::Result {
     number(f, "connect_bytes_max", connect_bytes_max)?;
     number(f, "connect_timeout_ms", connect_timeout.0)?;
     number(f, "connections_max", connections_max)?;
+    let unlimited =
+        |f: &mut Formatter<'_>, key, bound: Option<u32>| number_or(f, key, bound.map(u64::from), "unlimited");
+    unlimited(f, "connections_per_address_max", connections_per_address_max)?;
+    unlimited(f, "connections_per_user_max", connections_per_user_max)?;
+    unlimited(f, "attempts_per_s", attempts_per_s)?;
+    number(f, "attempts_burst", attempts_burst)?;
+    number(f, "penalty_s", penalty.as_secs())?;
+    unlimited(f, "publishes_per_s", publishes_per_s)?;
+    unlimited(f, "publish_bytes_per_s", publish_bytes_per_s)?;
+    writeln!(f, "publish_exceeded = \"{}\"", word(&EXCEEDED, exceeded))?;
+    number(f, "topic_bytes_max", topic_bytes_max)?;
     number(f, "topic_levels_max", topic_levels_max)?;
     number(f, "output_bytes_max", output_bytes_max as u64)?;
     number(f, "sessions_max", sessions_max)?;

@@ -95,6 +95,15 @@ packet_bytes_max = 2_000
 connect_bytes_max = 1_999
 connect_timeout_ms = 17
 connections_max = 23
+connections_per_address_max = 61
+connections_per_user_max = 62
+attempts_per_s = 63
+attempts_burst = 64
+penalty_s = 65
+publishes_per_s = 66
+publish_bytes_per_s = 67
+publish_exceeded = "disconnect"
+topic_bytes_max = 68
 topic_levels_max = 18
 output_bytes_max = 19_000
 sessions_max = 20
@@ -122,6 +131,17 @@ password_file = "users \"1\""
 
 [[auth]]
 password_file = "more"
+
+[[auth]]
+jwks_file = "keys.json"
+issuer = "us"
+audience = "them"
+
+[[auth]]
+http_url = "http://h:1/auth"
+timeout_ms = 54
+connections_max = 55
+remembered_s = 56
 
 [acl]
 file = "rules"
@@ -267,7 +287,7 @@ fn what_is_not_toml_is_told_once_per_line_and_the_rest_is_still_checked() {
         r#"p.toml:1:5: not TOML: unclosed table, expected `]`
 p.toml:4:20: not TOML: string values must be quoted, expected literal string
 p.toml:5:1: not TOML: duplicate key
-p.toml:6:1: limits.every: unknown key; known here: packet_bytes_max, connect_bytes_max, connect_timeout_ms, connections_max, topic_levels_max, output_bytes_max, sessions_max, retained_messages_max, retained_bytes_max
+p.toml:6:1: limits.every: unknown key; known here: packet_bytes_max, connect_bytes_max, connect_timeout_ms, connections_max, connections_per_address_max, connections_per_user_max, attempts_per_s, publishes_per_s, publish_bytes_per_s, attempts_burst, penalty_s, publish_exceeded, topic_bytes_max, topic_levels_max, output_bytes_max, sessions_max, retained_messages_max, retained_bytes_max
 p.toml:8:14: not TOML: invalid literal string, expected `'`
 5 mistakes; nothing was started"#,
     );
@@ -277,7 +297,7 @@ p.toml:8:14: not TOML: invalid literal string, expected `'`
 p.toml:3:1: not TOML: unquoted keys cannot be empty, expected letters, numbers, `-`, `_`
 p.toml:4:20: not TOML: string values must be quoted, expected literal string
 p.toml:5:2: not TOML: duplicate key
-p.toml:6:1: limits.x: unknown key; known here: packet_bytes_max, connect_bytes_max, connect_timeout_ms, connections_max, topic_levels_max, output_bytes_max, sessions_max, retained_messages_max, retained_bytes_max
+p.toml:6:1: limits.x: unknown key; known here: packet_bytes_max, connect_bytes_max, connect_timeout_ms, connections_max, connections_per_address_max, connections_per_user_max, attempts_per_s, publishes_per_s, publish_bytes_per_s, attempts_burst, penalty_s, publish_exceeded, topic_bytes_max, topic_levels_max, output_bytes_max, sessions_max, retained_messages_max, retained_bytes_max
 5 mistakes; nothing was started"#,
     );
 }

@@ -1,4 +1,4 @@
-//! HTTP beside the shards: files for browsers, MQTT.js, and the upgrade to WebSocket.
+//! HTTP beside the shards: files for browsers, MQTT.js, the upgrade to WebSocket, and services that say who may come in.
 //!
 //! Runs on: one ordinary thread that no shard shares a core with by choice. Nothing here is on the way of a message: a
 //! connection that becomes a WebSocket is handed to the shards, and is a client's like any other from then on.
@@ -6,11 +6,13 @@
 mod answer;
 mod bundle;
 mod files;
+mod hook;
 mod listener;
 mod places;
 mod stall;
 mod upgrade;
 
+use crate::access::{Desk, Job};
 use crate::transport::tls::Session;
 use crate::transport::{Gate, Peer, Seat};
 use crate::types::{Now, Throttle};
@@ -22,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use tokio::runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tracing::warn;
 
@@ -72,19 +74,26 @@ pub struct Control {
 }
 
 impl Control {
-    /// Starts to serve. Connections that came since the sockets listen have waited.
+    /// Starts to serve, and to ask the services that `hooks` are for; who has to be asked after those is handed to the desk.
+    /// Connections that came since the sockets listen have waited.
     ///
     /// # Errors
     /// Out of descriptors or threads.
-    pub fn start(listeners: Vec<HttpListener>, shards: impl Shards) -> io::Result<Self> {
+    pub fn start(
+        web: Option<(Vec<HttpListener>, impl Shards)>,
+        (hooks, desk): (mpsc::Receiver<Job>, Desk),
+    ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let site = Rc::new(Site::new(shards));
             let tasks = LocalSet::new();
-            for listener in listeners {
-                tasks.spawn_local(listener::serve(listener, Rc::clone(&site)));
+            if let Some((listeners, shards)) = web {
+                let site = Rc::new(Site::new(shards));
+                for listener in listeners {
+                    tasks.spawn_local(listener::serve(listener, Rc::clone(&site)));
+                }
             }
+            tasks.spawn_local(hook::serve(hooks, desk));
             // It ends when the broker says so, or has let go of it.
             let _ = tasks.block_on(&runtime, stopped);
         })?;

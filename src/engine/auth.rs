@@ -85,7 +85,7 @@ impl Engine {
             Ok(begun) => begun,
             Err(refused) => {
                 let why = refused.to_string();
-                return self.refuse(conn, connect, client, Refusal::new(ReasonCode::NotAuthorized, &why), fx);
+                return self.refuse(conn, connect, client, Refusal::of_login(&why), fx);
             }
         };
         self.response.clear();
@@ -162,7 +162,7 @@ impl Engine {
         with_connect(&connect, |connect| match finished {
             // The users were read again meanwhile.
             Ok(Authenticated { user, .. }) if users.get(&user) != self.setup.users.get(&user) => {
-                let refusal = Refusal::new(ReasonCode::NotAuthorized, "this user has to log in anew");
+                let refusal = Refusal::of_login("this user has to log in anew");
                 self.refuse(conn, connect, client, refusal, fx);
             }
             Ok(Authenticated { user, server_final }) => {
@@ -171,7 +171,7 @@ impl Engine {
             }
             Err(refused) => {
                 let why = refused.to_string();
-                self.refuse(conn, connect, client, Refusal::new(ReasonCode::NotAuthorized, &why), fx);
+                self.refuse(conn, connect, client, Refusal::of_login(&why), fx);
             }
         });
     }

@@ -75,7 +75,12 @@ impl Engine {
         fx.send(conn, &self.response);
         fx.note(
             conn,
-            Note::Connected { client_id: client.text, version: terms.version, resumed: resumed.is_some() },
+            Note::Connected {
+                client_id: client.text,
+                version: terms.version,
+                resumed: resumed.is_some(),
+                user: self.rights.user(conn),
+            },
         );
         self.open(now, key, conn, terms, user);
         self.store_session(key);
@@ -128,7 +133,8 @@ impl Engine {
         refuse(connect, refusal, &mut self.response);
         fx.send(conn, &self.response);
         self.rights.left(conn, None);
-        fx.note(conn, Note::Refused { client_id: client.text, reason: refusal.reason, why: refusal.why });
+        let Refusal { reason, why, of_login, .. } = refusal;
+        fx.note(conn, Note::Refused { client_id: client.text, reason, why, of_login });
         fx.close(conn, CloseReason::Refused);
     }
 

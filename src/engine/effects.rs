@@ -77,6 +77,8 @@ pub enum Note<'a> {
         version: Version,
         /// Whether it found a session of earlier.
         resumed: bool,
+        /// The user that it has shown to be.
+        user: Option<&'a str>,
     },
     /// CONNECT was refused.
     Refused {
@@ -86,6 +88,8 @@ pub enum Note<'a> {
         reason: ReasonCode,
         /// The same for people.
         why: &'a str,
+        /// Whether it is because the client has not shown who it is.
+        of_login: bool,
     },
     /// The client broke the protocol; the connection is closed.
     Violation {

@@ -12,7 +12,7 @@ use super::{Counters, Effects, Engine, Gauges, PeerMessage};
 use crate::session::{ENTRY_BYTES, Presence, Pushed, Queued, Session, Stored};
 use crate::topic::LocalMatch;
 use crate::types::limits::Overflow;
-use crate::types::{ConnKey, GroupKey, HashSeed, Limits, Message, Now, QoS, SessionId, SessionKey, Slab};
+use crate::types::{ConnKey, GroupKey, HashSeed, Limits, Now, QoS, SessionId, SessionKey, Slab};
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
@@ -192,13 +192,16 @@ impl Engine {
             }
         }
         if forward && !matches.peers.is_empty() {
+            let keeps = publication.delivery.retain
+                || delivering.asking != Asking::Nobody
+                || matches.peers.iter().nth(1).is_some();
             for peer in matches.peers.iter().take_while(|peer| peer.is_shard()) {
                 delivering.counters.forwarded += 1;
                 let joint = delivering.asking.joint().filter(|_| matches.peers.contains(peer.lasting()));
                 if joint.is_some() {
                     delivering.durable.expect_part(delivering.asking);
                 }
-                let message = Message::clone(publication.message());
+                let message = publication.for_peer(keeps);
                 fx.peer(peer, PeerMessage::Publish { message, joint, publisher: publisher_conn });
             }
             let (asking, full) = (delivering.asking, delivering.full);

@@ -5,7 +5,7 @@
 //! it lets all of them go on, and those that find another one full are held again.
 
 use super::{Effects, Engine, PeerMessage};
-use crate::session::Session;
+use crate::session::{Session, Violation};
 use crate::types::{ConnKey, Map, Now, SessionKey, ShardId, ShardSet};
 
 /// Who is held back, and for whom.
@@ -56,6 +56,21 @@ impl Engine {
         link.held = true;
         self.held.publishers.entry(conn).or_insert(ShardSet::EMPTY).insert(by);
         fx.hold(conn, true);
+    }
+
+    /// A connection is not read for a while, so that its silence means nothing; or it is again.
+    pub fn not_read(&mut self, now: Now, conn: ConnKey, held: bool) {
+        let held = held || self.held.publishers.contains_key(&conn);
+        let link = self.session_of(conn).and_then(|key| self.sessions.get_mut(key)?.link_mut());
+        if let Some(link) = link {
+            (link.held, link.heard) = (held, now);
+        }
+    }
+
+    /// A client has published more than it may, where that ends its connection.
+    pub fn published_too_much(&mut self, now: Now, conn: ConnKey, fx: &mut impl Effects) {
+        self.violated(now, conn, Violation::MessageRate, fx);
+        self.evict(now, fx);
     }
 
     /// There is room again in a queue of a core that was full.

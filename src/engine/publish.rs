@@ -6,7 +6,7 @@ use super::retain::Retained;
 use super::{CloseReason, Effects, Engine, StoreState};
 use crate::codec::{Publish, ReasonCode};
 use crate::session::{AckKind, AliasesIn, Promise, Session, Violation};
-use crate::topic::TopicName;
+use crate::topic::{BadTopic, TopicName};
 use crate::types::{ConnKey, Delivery, Message, Now, PacketId, QoS, SessionId, SessionKey, ShardId, Span};
 use bytes::{Bytes, BytesMut};
 use std::cell::OnceCell;
@@ -48,15 +48,37 @@ impl<'a> Publication<'a> {
         }
     }
 
+    /// A message of another core. Nearly always nobody keeps it, and then it stays where it is.
+    pub(super) fn of_peer(message: &'a Message) -> Self {
+        Self {
+            topic: TopicName::trusted(message.topic()),
+            payload: message.payload(),
+            properties: message.properties(),
+            delivery: message.delivery,
+            publisher: None,
+            remote: None,
+            shared: Some(message.memory()),
+            message: OnceCell::new(),
+        }
+    }
+
     /// The message in memory of its own, made on first use and shared by all who keep it.
     pub(super) fn message(&self) -> &Arc<Message> {
-        self.message.get_or_init(|| {
-            let (topic, properties, payload) = (self.topic.as_str(), self.properties, self.payload);
-            Arc::new(match self.shared {
-                Some(frame) => Message::within(frame, topic, properties, payload, self.delivery),
-                None => Message::new(topic, properties, payload, self.delivery),
-            })
-        })
+        self.message.get_or_init(|| Arc::new(self.owned()))
+    }
+
+    /// The message for the only core that gets it from here. Unless somebody `keeps` it here, its memory is nobody else's: that is
+    /// one allocation where sharing takes three.
+    pub(super) fn for_peer(&self, keeps: bool) -> Message {
+        if keeps || self.message.get().is_some() { Message::clone(self.message()) } else { self.owned() }
+    }
+
+    fn owned(&self) -> Message {
+        let (topic, properties, payload) = (self.topic.as_str(), self.properties, self.payload);
+        match self.shared {
+            Some(frame) => Message::within(frame, topic, properties, payload, self.delivery),
+            None => Message::new(topic, properties, payload, self.delivery),
+        }
     }
 
     /// The payload to reference from outputs.
@@ -177,7 +199,11 @@ impl Engine {
     }
 
     fn topic_name<'a>(&self, text: &'a str) -> Result<TopicName<'a>, Violation> {
-        TopicName::parse(text, self.setup.limits.topic_levels_max).map_err(Violation::TopicName)
+        let limits = &self.setup.limits;
+        if text.len() > usize::from(limits.topic_bytes_max) {
+            return Err(Violation::TopicName(BadTopic::TooLongHere));
+        }
+        TopicName::parse(text, limits.topic_levels_max).map_err(Violation::TopicName)
     }
 
     /// A message with a Topic Alias, or without any topic: the client's aliases, with this one set if it is to be.

@@ -16,15 +16,14 @@ impl Engine {
                 if message.delivery.retain {
                     self.interest.came_live();
                 }
-                let message = Arc::new(message);
                 let alone = self.asks_alone(message.delivery.qos);
                 let asking = joint.map_or(alone, |number| Asking::Elsewhere(from, number));
-                let mut publication = Publication::of(&message);
+                let mut publication = Publication::of_peer(&message);
                 publication.remote = publisher.map(|conn| (from, conn));
                 self.durable.arrives(asking);
                 self.fan_out(now, &publication, Some(asking), fx);
                 if joint.is_some() {
-                    self.durable.asked(asking, || message, None, None, fx);
+                    self.durable.asked(asking, || Arc::clone(publication.message()), None, None, fx);
                 }
                 self.evict(now, fx);
             }

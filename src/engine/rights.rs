@@ -91,6 +91,12 @@ impl Rights {
         known.may(acl, Action::Publish, topic)
     }
 
+    /// The user that a connection's client is.
+    pub(super) fn user(&self, conn: ConnKey) -> Option<&str> {
+        let known = self.known.get(conn.slot as usize)?.as_ref().filter(|known| known.conn == conn);
+        known?.introduction.user.as_deref()
+    }
+
     /// The connection of a session is no more; what is known of its client is kept for its will.
     pub(super) fn left(&mut self, conn: ConnKey, will_of: Option<SessionKey>) {
         let Some(slot) = self.known.get_mut(conn.slot as usize) else { return };

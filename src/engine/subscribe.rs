@@ -60,6 +60,9 @@ impl Engine {
         fx: &mut impl Effects,
     ) -> Result<QoS, Refused> {
         let Setup { limits, features, .. } = &self.setup;
+        if text.len() > usize::from(limits.topic_bytes_max) {
+            return Err(Refused::filter(BadTopic::TooLongHere));
+        }
         let filter = TopicFilter::parse(text, limits.topic_levels_max).map_err(Refused::filter)?;
         allowed(filter, id, features)?;
         let options = SubscriptionOptions { qos: options.qos.min(features.qos_max), ..options };

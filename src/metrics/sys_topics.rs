@@ -1,8 +1,8 @@
 //! `$SYS/broker/...`: topics and values for people and for monitoring that knows Mosquitto. Its names are kept where it
 //! has them, with its meanings; `dropped`, `connections`, `queued messages`, `cores` and the counts by QoS are Pantala's.
 
-use super::ShardReport;
 use super::load::{Load, WINDOWS};
+use super::{Refused, ShardReport};
 use crate::engine::StoreState;
 use crate::types::Span;
 
@@ -30,11 +30,12 @@ const EVERYWHERE: [Shown; 14] = [
 ];
 
 /// Shown for the broker only.
-const BROKER: [Shown; 22] = [
+const BROKER: [Shown; 24] = [
     ("clients/disconnected", |s| s.engine.sessions.saturating_sub(s.engine.connected)),
     ("clients/expired", |s| s.engine.counters.sessions_expired),
     ("connections/opened", |s| s.traffic.opened),
     ("connections/strangers", |s| s.traffic.strangers),
+    ("connections/logins", |s| s.traffic.logins),
     ("connections/accepted", |s| s.engine.counters.connects),
     ("connections/refused", |s| s.engine.counters.refused),
     ("connections/closed", |s| s.engine.counters.disconnects),
@@ -48,6 +49,7 @@ const BROKER: [Shown; 22] = [
     ("publish/messages/sent/qos1", |s| s.engine.counters.publish_out[1]),
     ("publish/messages/sent/qos2", |s| s.engine.counters.publish_out[2]),
     ("publish/messages/resent", |s| s.engine.counters.resent),
+    ("publish/held back", |s| s.traffic.held_back),
     ("publish/messages/wills", |s| s.engine.counters.wills),
     ("queued messages/bytes", |s| s.engine.queued_bytes),
     // Mosquitto's sum of retained and waiting messages.
@@ -125,6 +127,9 @@ impl SysTopics {
         for (reason, count) in dropped_by_reason(shards) {
             show(format!("dropped/{reason}"), count.to_string());
         }
+        for (reason, count) in refused_by_reason(shards) {
+            show(format!("refused/{reason}"), count.to_string());
+        }
         for (load, (topic, _)) in self.loads.iter().zip(LOADS) {
             for (average, (window, _)) in load.per_minute.iter().zip(WINDOWS) {
                 show(format!("load/{topic}/{window}"), format!("{average:.2}"));
@@ -149,6 +154,17 @@ fn store_state(shards: &[ShardReport]) -> &'static str {
     } else {
         "off"
     }
+}
+
+/// The same for connections.
+fn refused_by_reason(shards: &[ShardReport]) -> Vec<(&'static str, u64)> {
+    let mut sums = Refused::default().by_reason().to_vec();
+    for shard in shards {
+        for (sum, (_, count)) in sums.iter_mut().zip(shard.traffic.refused.by_reason()) {
+            sum.1 += count;
+        }
+    }
+    sums
 }
 
 /// The sum over all shards for each reason.

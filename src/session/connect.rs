@@ -173,8 +173,11 @@ fn will(
             "Will Retain, and messages are not retained here [MQTT-3.2.2-13]",
         ));
     }
-    let topic = TopicName::parse(will.topic, limits.topic_levels_max)
-        .map_err(|_| Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic is no topic name"))?;
+    let topic = TopicName::parse(will.topic, limits.topic_levels_max);
+    let topic = topic
+        .ok()
+        .filter(|topic| topic.as_str().len() <= usize::from(limits.topic_bytes_max))
+        .ok_or(Refusal::new(ReasonCode::TopicNameInvalid, "the will's topic is no topic name"))?;
     let mut properties = BytesMut::new();
     will.properties.forward(&mut properties);
     let delivery = Delivery {
@@ -269,12 +272,19 @@ pub struct Refusal<'a> {
     pub why: &'a str,
     /// Where it can go instead.
     pub reference: Option<&'a str>,
+    /// Whether it is because the client has not shown who it is.
+    pub of_login: bool,
 }
 
 impl<'a> Refusal<'a> {
     /// A refusal without another server to go to.
     pub const fn new(reason: ReasonCode, why: &'a str) -> Self {
-        Self { reason, why, reference: None }
+        Self { reason, why, reference: None, of_login: false }
+    }
+
+    /// Why a client that has not shown who it is is refused.
+    pub const fn of_login(why: &'a str) -> Self {
+        Self { of_login: true, ..Self::new(ReasonCode::NotAuthorized, why) }
     }
 }
 

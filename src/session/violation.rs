@@ -57,6 +57,9 @@ pub enum Violation {
     /// A client that names subscriptions.
     #[error("Subscription Identifier in a PUBLISH from a client [MQTT-3.3.4-6]")]
     SubscriptionIdentifier,
+    /// More messages, or bytes of them, than the client may publish in a second.
+    #[error("more published in a second than [limits] allows")]
+    MessageRate,
     /// A session that was to end with its connection cannot be prolonged.
     #[error("Session Expiry Interval in DISCONNECT after 0 in CONNECT [MQTT-3.14.2-2]")]
     ExpiryFromZero,
@@ -71,6 +74,7 @@ impl Violation {
         match self {
             Self::Malformed(error) => error.reason(),
             Self::TopicName(_) => ReasonCode::TopicNameInvalid,
+            Self::MessageRate => ReasonCode::MessageRateTooHigh,
             Self::ReceiveMaximum => ReasonCode::ReceiveMaximumExceeded,
             Self::Authentication(_) | Self::UserChanged => ReasonCode::NotAuthorized,
             Self::QosNotSupported => ReasonCode::QosNotSupported,

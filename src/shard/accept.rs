@@ -2,10 +2,12 @@
 
 use super::conn::{Conn, Phase};
 use super::journal::NoClient;
-use super::login::Entry;
+use super::login::{Entry, Refused};
 use super::{Handed, Item, Shard, Token};
+use crate::access::{Full, Places};
 use crate::codec::{Connect, DecodeError, Frame, ReasonCode};
 use crate::session::connect::{ClientId, Identity, Refusal, refuse, refuse_malformed};
+use crate::throttle::Verdict;
 use crate::transport::tls::{Session, client_name};
 use crate::transport::{Channel, Gate, Peer, Seat};
 use crate::types::{ConnKey, Now, ShardId, Span, any_contains};
@@ -34,6 +36,7 @@ pub(super) struct Handover {
     pub(super) seat: Seat,
     pub(super) user: Option<Box<str>>,
     pub(super) channel: Option<Box<Channel>>,
+    pub(super) places: Option<Box<Places>>,
     /// Everything read so far: CONNECT and what follows it.
     pub(super) input: Vec<u8>,
 }
@@ -53,7 +56,7 @@ impl Handed {
         let len = channel.resume(&mut input).len;
         input.truncate(len);
         let user = name.map(Into::into).or(user);
-        Self(Handover { socket, peer, seat, user, channel: Some(channel), input })
+        Self(Handover { socket, peer, seat, user, channel: Some(channel), places: None, input })
     }
 }
 
@@ -191,20 +194,53 @@ impl Shard {
         let seat = admitted.then(|| gate.enter()).flatten();
         let why = match seat {
             _ if self.world.conns.len() >= self.connections_max => NoClient::TooMany,
-            Some(seat) => {
-                if let Some(key) = self.adopt(socket, peer, seat)
-                    && self.wrap(key, gate)
-                    && let Some(conn) = self.world.conns.get_mut(key)
-                {
-                    conn.flags.header_due = by_proxy;
+            // Whom a load balancer connects for is asked about when that is known.
+            Some(seat) => match if by_proxy { Ok(None) } else { self.guarded(peer) } {
+                Ok(places) => {
+                    if let Some(key) = self.adopt(socket, peer, seat)
+                        && self.wrap(key, gate)
+                        && let Some(conn) = self.world.conns.get_mut(key)
+                    {
+                        conn.flags.header_due = by_proxy;
+                        conn.places = places;
+                    }
+                    return;
                 }
-                return;
-            }
+                Err(why) => why,
+            },
             None if admitted => NoClient::Full,
             None => NoClient::Denied,
         };
-        self.world.traffic.strangers += 1;
-        self.world.journal.no_client(self.world.now, peer, why);
+        self.no_client(peer, why);
+    }
+
+    /// A place among the connections of a client's address, if those are counted and there is one.
+    pub(super) fn guarded(&self, peer: Peer) -> Result<Option<Box<Places>>, NoClient> {
+        let Some(address) = peer.ip() else { return Ok(None) };
+        match self.logins.guard.attempt(self.world.now, address, 1) {
+            Verdict::Admitted => {}
+            Verdict::ShutOut(_) => return Err(NoClient::ShutOut),
+            Verdict::Refused(_) => return Err(NoClient::StillOut),
+        }
+        self.counted(peer).map_err(|Full| NoClient::AddressFull)
+    }
+
+    fn counted(&self, peer: Peer) -> Result<Option<Box<Places>>, Full> {
+        let Some(address) = peer.ip() else { return Ok(None) };
+        let place = self.logins.guard.address(address)?;
+        Ok(place.map(|place| Box::new(Places { address: Some(place), user: None })))
+    }
+
+    /// The same for a connection whose client's address is known only now.
+    pub(super) fn place(&mut self, key: ConnKey, peer: Peer) {
+        match self.guarded(peer) {
+            Ok(places) => {
+                if let Some(conn) = self.world.conns.get_mut(key) {
+                    conn.places = places;
+                }
+            }
+            Err(why) => self.refuse_connection(key, why),
+        }
     }
 
     /// Makes a socket one of this shard's connections.
@@ -215,8 +251,7 @@ impl Shard {
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         if let Err(cause) = epoll::add(&self.epoll, &conn.socket, Token::Conn(key).data(), events) {
-            self.world.traffic.strangers += 1;
-            self.world.journal.no_client(self.world.now, peer, NoClient::Unwatched(cause));
+            self.no_client(peer, NoClient::Unwatched(cause));
             self.drop_conn(key);
             return None;
         }
@@ -226,15 +261,19 @@ impl Shard {
 
     /// Takes over a connection that another shard accepted.
     pub(super) fn take_over(&mut self, handover: Handover) {
-        let Handover { socket, peer, seat, user, channel, input } = handover;
+        let Handover { socket, peer, seat, user, channel, places, input } = handover;
         if self.stopping() {
             return;
         }
+        // One that has become a WebSocket on another thread was not counted there.
+        let places = places.map_or_else(|| self.counted(peer), |places| Ok(Some(places)));
         if let Some(key) = self.adopt(socket, peer, seat) {
+            let Ok(places) = places else { return self.refuse_connection(key, NoClient::AddressFull) };
             if let Some(conn) = self.world.conns.get_mut(key) {
                 // Its layers may have something to say or to hand on that no event of the socket will announce.
                 let more = channel.is_some();
                 (conn.user, conn.channel, conn.flags.ready) = (user, channel, more);
+                conn.places = places;
                 if more {
                     self.ready.push_back(key);
                     self.world.mark(key);
@@ -340,8 +379,7 @@ impl Shard {
             return false;
         }
         let why = "this listener serves only clients that log in";
-        self.answer(key, connect, Refusal::new(ReasonCode::NotAuthorized, why));
-        self.refuse_connection(key, NoClient::Anonymous);
+        self.turn_away(key, connect, Refusal::of_login(why), &Refused::Anonymous);
         true
     }
 
@@ -359,17 +397,39 @@ impl Shard {
             self.read_last(before);
         }
         let introduction = self.introduction(key);
+        if let Some(user) = &introduction.user
+            && !self.seated(key, user, client.text)
+        {
+            let why = "as many connections of this user as may be";
+            self.answer(key, connect, Refusal::new(ReasonCode::QuotaExceeded, why));
+            return self.refuse_connection(key, NoClient::UserFull);
+        }
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         conn.phase = Phase::Open;
         self.engine.introduce(key, client.text, introduction);
         self.engine.connect(self.world.now, key, connect, client, &mut self.world);
     }
 
+    /// Gives a connection a place among those of its user; false when there is none. The place of an earlier connection of the
+    /// same client, which is about to be closed, is free.
+    fn seated(&mut self, key: ConnKey, user: &str, client_id: &str) -> bool {
+        if let Some(before) = self.engine.connection(client_id)
+            && let Some(conn) = self.world.conns.get_mut(before)
+        {
+            conn.places = None;
+        }
+        let Ok(place) = self.logins.guard.user(user) else { return false };
+        if let (Some(place), Some(conn)) = (place, self.world.conns.get_mut(key)) {
+            conn.places.get_or_insert_default().user = Some(place);
+        }
+        true
+    }
+
     fn hand_over(&mut self, key: ConnKey, owner: ShardId, bytes: &[u8]) {
         if let Some(conn) = self.world.conns.remove(key) {
             let _ = epoll::delete(&self.epoll, &conn.socket);
-            let Conn { socket, peer, seat, user, channel, .. } = conn;
-            let handover = Handover { socket, peer, seat, user, channel, input: bytes.to_vec() };
+            let Conn { socket, peer, seat, user, channel, places, .. } = conn;
+            let handover = Handover { socket, peer, seat, user, channel, places, input: bytes.to_vec() };
             self.world.port.push(owner, Item::Connection(Box::new(Handed(handover))));
         }
     }
@@ -384,9 +444,16 @@ impl Shard {
     /// Ends a connection that is not a client's yet.
     pub(super) fn refuse_connection(&mut self, key: ConnKey, why: NoClient) {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
-        self.world.traffic.strangers += 1;
-        self.world.journal.no_client(self.world.now, conn.peer, why);
+        let peer = conn.peer;
+        self.no_client(peer, why);
         self.world.begin_close(key, CloseCode::POLICY);
+    }
+
+    /// Notes a connection that never became a client's.
+    fn no_client(&mut self, peer: Peer, why: NoClient) {
+        self.world.traffic.strangers += 1;
+        why.count(&mut self.world.traffic.refused);
+        self.world.journal.no_client(self.world.now, peer, &why);
     }
 }
 

@@ -1,6 +1,8 @@
 //! One connection as its shard sees it: a socket, what was read and not understood yet, what waits to be sent.
 
 use super::login::Login;
+use super::meter::Meter;
+use crate::access::Places;
 use crate::transport::{Channel, Output, Peer, Pool, Seat, Written};
 use crate::types::Now;
 use rustix::net::{Shutdown, shutdown};
@@ -33,6 +35,10 @@ pub(super) struct Conn {
     pub(super) user: Option<Box<str>>,
     /// How far its login has come, where it has to wait for that.
     pub(super) login: Option<Box<Login>>,
+    /// Its places among those of its address and user, where they are counted.
+    pub(super) places: Option<Box<Places>>,
+    /// What it has published lately, where that is bounded.
+    pub(super) meter: Option<Box<Meter>>,
     pub(super) phase: Phase,
     /// The beginning of a packet that is not whole yet.
     pub(super) input: Vec<u8>,
@@ -65,6 +71,8 @@ pub(super) struct Flags {
     pub(super) corked: bool,
     /// Not read until the engine says so: what it sends has no room.
     pub(super) held: bool,
+    /// Not read for a while, because it has published too much.
+    pub(super) throttled: bool,
     /// Writing failed. What was received before is read, then the connection ends.
     pub(super) failed: bool,
 }
@@ -78,6 +86,8 @@ impl Conn {
             channel: None,
             user: None,
             login: None,
+            places: None,
+            meter: None,
             phase: Phase::Hello(deadline),
             input: Vec::new(),
             need: 0,

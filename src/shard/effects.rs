@@ -93,6 +93,8 @@ impl World {
         self.handshake_over(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.phase = Phase::Closing(deadline);
+            // Who comes next need not wait for the last words.
+            conn.places = None;
             conn.channel.iter_mut().for_each(|channel| channel.close(code));
             self.deadlines.arm(deadline, key);
             self.mark(key);
@@ -121,15 +123,6 @@ fn relieve(conn: &mut Conn, len: usize, max: usize, pool: &mut Pool, traffic: &m
     traffic.bytes_sent += conn.write(pool);
     // A message larger than the bound goes out when nothing else waits.
     conn.output.is_empty() || conn.output.len() + len <= max
-}
-
-/// What a WebSocket is told of why MQTT ends.
-const fn close_code(why: CloseReason) -> CloseCode {
-    match why {
-        CloseReason::Goodbye => CloseCode::NORMAL,
-        CloseReason::ShuttingDown => CloseCode::GOING_AWAY,
-        _ => CloseCode::POLICY,
-    }
 }
 
 #[inline]
@@ -165,7 +158,12 @@ impl Effects for World {
     }
 
     fn close(&mut self, key: ConnKey, why: CloseReason) {
-        self.begin_close(key, close_code(why));
+        let code = match why {
+            CloseReason::Goodbye => CloseCode::NORMAL,
+            CloseReason::ShuttingDown => CloseCode::GOING_AWAY,
+            _ => CloseCode::POLICY,
+        };
+        self.begin_close(key, code);
     }
 
     fn peer(&mut self, to: ShardId, message: PeerMessage) {
@@ -203,6 +201,11 @@ impl Effects for World {
     }
 
     fn note(&mut self, key: ConnKey, note: Note<'_>) {
+        match note {
+            Note::Connected { user: Some(_), .. } => self.traffic.logins += 1,
+            Note::Refused { of_login: true, .. } => self.traffic.refused.scram += 1,
+            _ => {}
+        }
         if let Some(conn) = self.conns.get(key) {
             self.journal.note(self.now, conn.peer, note);
         }

@@ -81,6 +81,7 @@ impl Shard {
         let mut due = std::mem::take(&mut self.due);
         self.world.deadlines.advance(self.world.now, crate::types::limits::TIMERS_PER_TURN, &mut due);
         for key in due.drain(..) {
+            self.read_on(key);
             let Some(conn) = self.world.conns.get(key) else { continue };
             if conn.deadline().is_none_or(|deadline| deadline > self.world.now) {
                 continue;

@@ -53,8 +53,10 @@ impl Shard {
         if gate.settings().username_from_cert == Some(CertificateName::CommonName) {
             conn.user = common_name;
         }
-        if !gate.admits(conn.peer.ip()) {
-            self.refuse_connection(key, NoClient::Denied);
+        let peer = conn.peer;
+        if !gate.admits(peer.ip()) {
+            return self.refuse_connection(key, NoClient::Denied);
         }
+        self.place(key, peer);
     }
 }

@@ -3,17 +3,18 @@
 
 use super::accept::random;
 use super::conn::Phase;
-use super::journal::NoClient;
 use super::{Shard, Token};
-use crate::access::{Desk, Inbox, Job, Mail, Outbox, Outcome, Policy, Wrong};
+use crate::access::{Desk, FAILED_LOGIN_COST, Guard, Inbox, Job, Mail, Outbox, Outcome, Policy, Wrong};
 use crate::auth::acl::Subject;
 use crate::auth::{Admitted, Remembered};
 use crate::codec::{Connect, ReasonCode, Split, split};
 use crate::engine::Introduction;
+use crate::metrics;
 use crate::sasl::Secret;
 use crate::session::connect::Refusal;
 use crate::transport::tls::client_subject;
 use crate::types::{ConnKey, HashSeed, Now, Span};
+use crate::websocket::CloseCode;
 use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
@@ -33,6 +34,8 @@ pub struct Door {
     pub mail: (Outbox<Mail>, Inbox<Mail>),
     /// How long a login that was right is not checked again.
     pub remembered: Span,
+    /// Bounds over all cores.
+    pub guard: Guard,
 }
 
 /// What a shard needs to let clients in.
@@ -43,6 +46,7 @@ pub(super) struct Logins {
     reply: Outbox<Mail>,
     inbox: Inbox<Mail>,
     remembered: Remembered,
+    pub(super) guard: Guard,
 }
 
 /// How far a connection's login has come.
@@ -59,12 +63,47 @@ pub(super) enum Login {
 /// Why a login came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
+    #[error("it does not log in, and its listener does not say anonymous = true")]
+    Anonymous,
     #[error("{0}")]
     Wrong(Wrong),
     #[error("as many logins wait as [logins] waiting_max allows")]
     Full,
     #[error("its password was not checked within [limits] connect_timeout_ms: too many others log in")]
     Late,
+}
+
+impl Refused {
+    /// Whether somebody has tried something that was wrong.
+    fn is_wrong(&self) -> bool {
+        matches!(self, Self::Wrong(Wrong::Password | Wrong::User | Wrong::Token(_) | Wrong::Hook(_)))
+    }
+
+    /// A word for programs.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Anonymous => "no login",
+            Self::Wrong(Wrong::Password) => "wrong password",
+            Self::Wrong(Wrong::User) => "no such user",
+            Self::Wrong(Wrong::Token(_)) => "bad token",
+            Self::Wrong(Wrong::Hook(_)) => "refused by a service",
+            Self::Wrong(Wrong::Silent { .. }) => "no answer of a service",
+            Self::Full | Self::Late | Self::Wrong(Wrong::Full) => "too many logins",
+        }
+    }
+
+    /// Where it is counted.
+    fn count<'r>(&self, refused: &'r mut metrics::Refused) -> &'r mut u64 {
+        match self {
+            Self::Anonymous => &mut refused.anonymous,
+            Self::Wrong(Wrong::Password) => &mut refused.password,
+            Self::Wrong(Wrong::User) => &mut refused.user,
+            Self::Wrong(Wrong::Token(_)) => &mut refused.token,
+            Self::Wrong(Wrong::Hook(_)) => &mut refused.service,
+            Self::Wrong(Wrong::Silent { .. }) => &mut refused.silent,
+            Self::Full | Self::Late | Self::Wrong(Wrong::Full) => &mut refused.busy,
+        }
+    }
 }
 
 /// What becomes of a CONNECT.
@@ -80,9 +119,9 @@ pub(super) enum Entry {
 
 impl Logins {
     pub(super) fn new(door: Door, seed: HashSeed) -> Self {
-        let Door { policy, desk, mail: (reply, inbox), remembered } = door;
+        let Door { policy, desk, mail: (reply, inbox), remembered, guard } = door;
         let remembered = Remembered::new(Secret(random()), remembered, REMEMBERED_MAX, seed);
-        Self { policy, desk, reply, inbox, remembered }
+        Self { policy, desk, reply, inbox, remembered, guard }
     }
 
     /// Whether a client's name and password mean something.
@@ -130,12 +169,17 @@ impl Shard {
             conn: key,
             proof,
             policy: Arc::clone(&self.logins.policy),
+            from: 0,
+            now: self.world.now.0 / 1_000,
+            client_id: connect.client_id.into(),
+            address: conn.peer.ip(),
+            listener: Arc::clone(&conn.seat.gate().settings().name),
             user: user.into(),
             password: password.into(),
             waiting: Arc::downgrade(&waits),
             reply: self.logins.reply.clone(),
         };
-        if !self.logins.desk.submit(job) {
+        if self.logins.desk.submit(job).is_err() {
             return self.refuse_login(key, connect, Refused::Full);
         }
         conn.login = Some(Box::new(Login::Waits(waits)));
@@ -163,7 +207,7 @@ impl Shard {
         let revocable = conn.user.is_none();
         let (user, expires, granted) = admitted.map_or((None, None, None), |known| {
             let Admitted { user, expires, granted } = known;
-            (Some(user), expires.map(|secs| Now(secs.saturating_mul(1_000))), granted)
+            (Some(user), expires.map(moment), granted)
         });
         // What a certificate says counts more than what a CONNECT does.
         Introduction { user: conn.user.clone().or(user), revocable, listener, subject, granted, expires }
@@ -172,20 +216,43 @@ impl Shard {
     fn refuse_login(&mut self, key: ConnKey, connect: &Connect<'_>, why: Refused) -> Entry {
         let refusal = match why {
             // Which of the two it was is nobody's business.
-            Refused::Wrong(_) => {
-                Refusal::new(ReasonCode::BadUserNameOrPassword, "wrong user name or password")
+            Refused::Wrong(Wrong::Silent { .. }) => {
+                Refusal::new(ReasonCode::ServerUnavailable, "nobody can say at the moment who this client is")
             }
-            Refused::Full | Refused::Late => {
+            Refused::Full | Refused::Late | Refused::Wrong(Wrong::Full) => {
                 Refusal::new(ReasonCode::ServerBusy, "too many clients log in at the moment")
             }
+            Refused::Wrong(_) | Refused::Anonymous => {
+                Refusal::new(ReasonCode::BadUserNameOrPassword, "wrong user name or password")
+            }
         };
-        self.answer(key, connect, refusal);
-        let user = connect.username.unwrap_or_default();
-        self.refuse_connection(
-            key,
-            NoClient::Login { user: user.into(), client_id: connect.client_id.into(), why },
-        );
+        self.turn_away(key, connect, refusal, &why);
         Entry::Shut
+    }
+
+    /// Refuses a client that has not shown who it is.
+    pub(super) fn turn_away(
+        &mut self,
+        key: ConnKey,
+        connect: &Connect<'_>,
+        refusal: Refusal<'_>,
+        why: &Refused,
+    ) {
+        self.answer(key, connect, refusal);
+        let Some(conn) = self.world.conns.get(key) else { return };
+        let traffic = &mut self.world.traffic;
+        traffic.strangers += 1;
+        *why.count(&mut traffic.refused) += 1;
+        let now = self.world.now;
+        if why.is_wrong()
+            && let Some(address) = conn.peer.ip()
+        {
+            // What comes of it shows when it tries again.
+            self.logins.guard.attempt(now, address, FAILED_LOGIN_COST);
+        }
+        let who = (connect.username, connect.client_id);
+        self.world.journal.login_refused(self.world.now, conn.peer, who, why.word(), why);
+        self.world.begin_close(key, CloseCode::POLICY);
     }
 
     /// Ends a connection that waits for its login, if its client has sent nothing but CONNECT and has left since: who connects
@@ -238,11 +305,13 @@ impl Shard {
             // It may be another one by now, and is asked for anew.
             return self.ask_again(conn);
         }
-        if let Ok(admitted) = &answer {
-            self.logins.remembered.add(self.world.now, proof, admitted.clone(), Span(u64::MAX));
+        if let Ok((admitted, good_for)) = &answer {
+            let now = self.world.now;
+            let left = admitted.expires.map_or(*good_for, |at| (moment(at) - now).min(*good_for));
+            self.logins.remembered.add(now, proof, admitted.clone(), left);
         }
         let login = match answer {
-            Ok(admitted) => Login::Right(admitted),
+            Ok((admitted, _)) => Login::Right(admitted),
             Err(wrong) => Login::Refused(Refused::Wrong(wrong)),
         };
         self.end_wait(conn, login);
@@ -267,4 +336,9 @@ impl Shard {
         self.world.released.push(key);
         true
     }
+}
+
+/// A moment in seconds since 1970, which is what the shard's clock counts as well.
+fn moment(secs: u64) -> Now {
+    Now(secs.saturating_mul(1_000))
 }

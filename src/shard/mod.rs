@@ -22,6 +22,7 @@ mod header;
 mod journal;
 mod login;
 pub mod machine;
+mod meter;
 mod placement;
 mod read;
 mod report;
@@ -49,6 +50,7 @@ use crossbeam_channel::Sender;
 use effects::World;
 use journal::Journal;
 use login::Logins;
+use meter::Rates;
 use placement::Placement;
 use report::Reports;
 use rustix::event::{Timespec, epoll};
@@ -151,6 +153,9 @@ pub struct Shard {
     /// What was read of an encrypted connection; without memory until there is one.
     cipher: Vec<u8>,
     logins: Logins,
+    rates: Rates,
+    /// Whether what clients publish is measured.
+    metered: bool,
     heard: Vec<(ShardId, Item)>,
     due: Vec<ConnKey>,
     epoll: OwnedFd,
@@ -232,6 +237,7 @@ impl Shard {
         let logins = Logins::new(plan.door, plan.seed);
         logins.watch(&epoll)?;
         let limits = &plan.limits;
+        let rates = Rates::new(limits);
         let (id, shards, seed) = (plan.id, plan.shards, plan.seed);
         let mut engine = Engine::new(Setup {
             features: plan.features,
@@ -268,6 +274,8 @@ impl Shard {
             scratch: vec![0; read::SCRATCH],
             cipher: Vec::new(),
             logins,
+            rates,
+            metered: rates.bounded(),
             heard: Vec::new(),
             due: Vec::new(),
             epoll,

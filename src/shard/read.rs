@@ -68,7 +68,7 @@ impl Shard {
                 }
                 handshakes -= 1;
             }
-            if conn.flags.held {
+            if conn.flags.held || conn.flags.throttled {
                 conn.flags.ready = false;
                 self.look_for_end(key);
                 continue;
@@ -162,7 +162,7 @@ impl Shard {
         let mut at = 0;
         loop {
             let Some(conn) = self.world.conns.get(key) else { return };
-            if conn.flags.held {
+            if conn.flags.held || conn.flags.throttled {
                 // What was read already waits with what was not.
                 self.world.keep_input(key, bytes[at..].to_vec(), bytes.len() - at);
                 self.bound_strangers(key);
@@ -216,6 +216,9 @@ impl Shard {
         while let Ok(Split::Whole { frame, len }) = split(&bytes[*at..], max) {
             self.engine.packet(now, key, frame, None, &mut self.world);
             *at += len;
+            if self.metered && frame.packet_type() == Some(PacketType::Publish) {
+                self.published(key, len);
+            }
             if self.world.holding {
                 return;
             }
@@ -291,6 +294,9 @@ impl Shard {
             self.input(key, &packet);
         } else if let Ok(Split::Whole { frame, .. }) = split(&packet, self.packet_bytes_max) {
             self.engine.packet(self.world.now, key, frame, Some(&packet), &mut self.world);
+            if self.metered && frame.packet_type() == Some(PacketType::Publish) {
+                self.published(key, packet.len());
+            }
         }
         true
     }

@@ -128,9 +128,11 @@ impl Shard {
     fn forwarded(&mut self, key: ConnKey, address: IpAddr) {
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         conn.peer = Peer::Net(SocketAddr::new(address, 0));
+        let peer = conn.peer;
         if !conn.seat.gate().admits(Some(address)) {
-            self.refuse_connection(key, NoClient::Denied);
+            return self.refuse_connection(key, NoClient::Denied);
         }
+        self.place(key, peer);
     }
 
     /// A layer has ended, and says so to the peer before the connection is closed. A WebSocket that was at fault has its

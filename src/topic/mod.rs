@@ -53,6 +53,9 @@ pub enum BadTopic {
     /// More than [`TOPIC_BYTES_MAX`].
     #[error("topic is longer than 65,535 bytes [MQTT-4.7.3-3]")]
     TooLong,
+    /// More bytes than the broker's bound.
+    #[error("topic is longer than this broker accepts")]
+    TooLongHere,
     /// More levels than the broker's bound; the standard sets none.
     #[error("topic has more levels than this broker accepts")]
     TooManyLevels,

@@ -29,6 +29,16 @@ pub enum Overflow {
     Hold,
 }
 
+/// What to do with a client that publishes more than it may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Exceeded {
+    /// Read nothing more of it for as long as what it sent is too much.
+    #[default]
+    Hold,
+    /// Disconnect it.
+    Disconnect,
+}
+
 /// Bounds that an operator can set. `[limits]` and `[session]` in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -40,6 +50,25 @@ pub struct Limits {
     pub connect_timeout: Span,
     /// Connections on one core; at the bound a new one is closed at once.
     pub connections_max: u32,
+    /// Connections of one address (of one /64 in IPv6) over all cores; a further one is closed at once. `None`: any number.
+    pub connections_per_address_max: Option<u32>,
+    /// Connections of one user over all cores; a further one is refused with 0x97 (0x03 in 3.1.1). `None`: any number.
+    pub connections_per_user_max: Option<u32>,
+    /// Connections that one address may open a second, on average; who opens more is shut out for `penalty`. `None`: any
+    /// number.
+    pub attempts_per_s: Option<u32>,
+    /// The same at once.
+    pub attempts_burst: u32,
+    /// How long an address is shut out that tries more often.
+    pub penalty: Span,
+    /// Messages that one client may publish a second, and as many at once after a pause. `None`: any number.
+    pub publishes_per_s: Option<u32>,
+    /// The same for the bytes of their packets.
+    pub publish_bytes_per_s: Option<u32>,
+    /// What happens to who publishes more.
+    pub exceeded: Exceeded,
+    /// Bytes of a topic name or filter; a longer one is refused like an invalid one.
+    pub topic_bytes_max: u16,
     /// Levels in a topic name or filter; a deeper one is refused like an invalid one.
     pub topic_levels_max: u16,
     /// Subscriptions of one session; more are refused with 0x97 (0x80 in 3.1.1).
@@ -85,6 +114,15 @@ impl Default for Limits {
             connect_bytes_max: 256 << 10,
             connect_timeout: Span::from_secs(10),
             connections_max: 1_000_000,
+            connections_per_address_max: None,
+            connections_per_user_max: None,
+            attempts_per_s: None,
+            attempts_burst: 100,
+            penalty: Span::from_secs(60),
+            publishes_per_s: None,
+            publish_bytes_per_s: None,
+            exceeded: Exceeded::Hold,
+            topic_bytes_max: u16::MAX,
             topic_levels_max: 128,
             subscriptions_max: 100_000,
             inflight_max: 1_024,

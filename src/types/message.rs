@@ -123,6 +123,11 @@ impl Message {
         self.piece(self.properties)
     }
 
+    /// The memory that all of it lies in.
+    pub fn memory(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// Bytes that count towards the bounds of queues and of the retained index.
     pub fn size(&self) -> usize {
         (self.topic.1 + self.payload.1 + self.properties.1) as usize

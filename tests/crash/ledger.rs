@@ -277,13 +277,13 @@ impl Ledger {
 
     pub(crate) fn sent_again(&mut self, index: usize) {
         self.messages[index].sent += 1;
-        self.messages[index].expiry.iter_mut().for_each(Expiry::sent_again);
         self.note(index, Event::SentAgain);
     }
 
     pub(crate) fn acknowledged(&mut self, index: usize) {
         self.counts.acknowledged += 1;
         self.messages[index].acknowledged_at = Some(self.tick());
+        self.messages[index].expiry.iter_mut().for_each(Expiry::acknowledged);
         self.note(index, Event::Acknowledged);
         if let Some(kept) = self.kept.get_mut(&self.messages[index].topic) {
             kept.acknowledged(index);

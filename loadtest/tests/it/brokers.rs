@@ -92,6 +92,32 @@ fn pantala_gets_everything_through_websockets() {
 }
 
 #[test]
+fn every_message_to_a_shared_subscription_comes_once() {
+    let pantala = Pantala::start();
+    for qos in 0..=2 {
+        let shared =
+            format!("-p 20 -s 5 -t 20 --all-topics --share -q {qos} --inflight 8 --messages 2000 --warmup 0");
+        load(pantala.address, &shared).is_well(2_000);
+        let shared = format!("-p 4 -s 6 -t 2 --share -q {qos} --inflight 8 --messages 400 --warmup 0");
+        load(pantala.address, &shared).is_well(400);
+    }
+}
+
+#[test]
+fn subscribers_to_all_topics_get_all_messages() {
+    let pantala = Pantala::start();
+    load(pantala.address, "-p 6 -s 3 -t 3 --all-topics -q 1 --messages 600 --warmup 0").is_well(1_800);
+}
+
+#[test]
+fn a_scenario_is_run_with_what_is_said_otherwise() {
+    let pantala = Pantala::start();
+    let result = load(pantala.address, "run pairs-qos1 --messages 500 --warmup 0 --inflight 4");
+    result.is_well(500);
+    assert_eq!((result.number("publishers"), result.number("qos")), (50.0, 1.0));
+}
+
+#[test]
 fn pantala_gets_everything_through_tls() {
     let pantala = Pantala::start();
     let trust = format!("--tls --ca {}", pantala.certificate.display());

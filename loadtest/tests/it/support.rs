@@ -146,7 +146,8 @@ pub(crate) struct Result {
 /// Runs the load generator against a broker.
 pub(crate) fn load(broker: SocketAddr, arguments: &str) -> Result {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pantala-load"));
-    command.args(["--json", "--broker", &broker.to_string()]).args(arguments.split_whitespace());
+    // What has a name comes first.
+    command.args(arguments.split_whitespace()).args(["--json", "--broker", &broker.to_string()]);
     let Output { status, stdout, stderr } = command.output().expect("the load generator starts");
     Result {
         exit_code: status.code(),

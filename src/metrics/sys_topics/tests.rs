@@ -51,6 +51,25 @@ fn shard(base: u64) -> ShardReport {
         packets_sent: base + 53,
         opened: base + 54,
         strangers: base + 55,
+        logins: base + 56,
+        held_back: base + 57,
+        refused: Refused {
+            anonymous: base + 61,
+            password: base + 62,
+            user: base + 63,
+            token: base + 64,
+            scram: base + 65,
+            service: base + 66,
+            silent: base + 67,
+            busy: base + 68,
+            denied: base + 69,
+            full: base + 70,
+            address_full: base + 71,
+            user_full: base + 72,
+            shut_out: base + 73,
+            late: base + 74,
+            protocol: base + 75,
+        },
     };
     ShardReport { engine, traffic }
 }

@@ -1,6 +1,6 @@
 //! Several shards on one thread, clients that do nothing by themselves, and the few packets that these tests speak.
 
-use crate::access::{AccessSettings, Checkers, Policy, mailbox};
+use crate::access::{AccessSettings, Checkers, Guard, Policy, mailbox};
 use crate::mesh::Mesh;
 use crate::sasl::Secret;
 use crate::shard::{Clock, Door, Listener, Plan, Shard, Stop};
@@ -285,7 +285,7 @@ pub(super) fn puback(packet_id: u16) -> Vec<u8> {
 /// One that everybody comes through.
 fn door() -> Door {
     let policy = Policy::load(&AccessSettings::default(), 1, Secret([7; 32]), HashSeed(7)).expect("no files");
-    let (desk, _) = Checkers::start(0, 1).expect("no threads");
+    let (desk, _) = Checkers::start(0, 1, &tokio::sync::mpsc::channel(1).0).expect("no threads");
     let mail = mailbox().expect("descriptors");
-    Door { policy: Arc::new(policy), desk, mail, remembered: Span(0) }
+    Door { policy: Arc::new(policy), desk, mail, remembered: Span(0), guard: Guard::default() }
 }

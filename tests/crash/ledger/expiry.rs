@@ -7,22 +7,21 @@ use std::time::{Duration, Instant};
 /// How far the clocks of a broker and its clients may be apart: it looks at its own once a turn.
 const SLACK: Duration = Duration::from_millis(200);
 
-/// A Message Expiry Interval, and when it began at the earliest and at the latest.
+/// A Message Expiry Interval, and when it began at the earliest and, once its message is acknowledged, at the latest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expiry {
     seconds: u32,
     first: Instant,
-    last: Instant,
+    last: Option<Instant>,
 }
 
 impl Expiry {
     pub(super) fn begin(seconds: u32) -> Self {
-        let now = Instant::now();
-        Self { seconds, first: now, last: now }
+        Self { seconds, first: Instant::now(), last: None }
     }
 
-    pub(super) fn sent_again(&mut self) {
-        self.last = Instant::now();
+    pub(super) fn acknowledged(&mut self) {
+        self.last = Some(Instant::now());
     }
 
     /// Whether it may have run out.
@@ -37,7 +36,8 @@ impl Expiry {
     /// What is wrong with a message that came with so many seconds `left`, on a connection of this age.
     fn check(&self, left: Option<u32>, since: Instant, is_v5: bool, dup: bool) -> Result<(), String> {
         // It waited for its client for that long, whenever that one read it.
-        let waited = since.saturating_duration_since(self.last).saturating_sub(SLACK);
+        let waited = self.last.map_or(Duration::ZERO, |last| since.saturating_duration_since(last));
+        let waited = waited.saturating_sub(SLACK);
         // What was sent before may be sent again, however late.
         if !dup && waited > self.all() {
             return Err(format!("{waited:?} after it was sent, to expire in {} s", self.seconds));
@@ -83,12 +83,12 @@ mod tests {
     fn what_waited_longer_than_its_time_must_not_come() {
         let now = Instant::now();
         let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).expect("the machine is up");
-        let expiry = Expiry { seconds: 10, first: ago(20), last: ago(20) };
+        let expiry = Expiry { seconds: 10, first: ago(20), last: Some(ago(20)) };
         assert!(expiry.may_be_over());
         assert!(expiry.check(None, now, false, false).is_err());
         assert!(expiry.check(Some(0), now, true, true).is_ok(), "it was sent before");
         assert!(expiry.check(None, ago(15), false, false).is_ok(), "it may have been on its way since");
-        let expiry = Expiry { seconds: 10, first: ago(4), last: ago(4) };
+        let expiry = Expiry { seconds: 10, first: ago(4), last: Some(ago(4)) };
         assert!(!expiry.may_be_over());
         assert!(expiry.check(Some(6), now, true, false).is_ok());
         assert!(
@@ -96,7 +96,9 @@ mod tests {
                 && expiry.check(Some(2), now, true, false).is_err()
         );
         assert!(expiry.check(None, now, true, false).is_err());
-        let expiry = Expiry { seconds: 1, first: ago(2), last: now };
+        let expiry = Expiry { seconds: 10, first: ago(4), last: None };
+        assert!(expiry.check(Some(10), now, true, false).is_ok(), "the broker may not have read it before");
+        let expiry = Expiry { seconds: 1, first: ago(2), last: Some(now) };
         assert!(expiry.check(Some(0), now, true, false).is_err(), "it had run out");
     }
 }
