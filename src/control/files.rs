@@ -67,7 +67,8 @@ fn open(folder: &Path, path: &Path) -> io::Result<FileWithMetadata> {
 fn outside(error: rustix::io::Errno) -> io::Error {
     use rustix::io::Errno;
     match error {
-        Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL => {
+        // The last one is what a socket says.
+        Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::NXIO => {
             io::ErrorKind::NotFound.into()
         }
         other => other.into(),

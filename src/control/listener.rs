@@ -1,15 +1,17 @@
 //! From a listening socket to a request: who may connect, for whom a load balancer does, TLS.
 
 use super::answer::answer;
+use super::places::{CONNECTIONS_MAX, Place, Places, SHARE_MAX};
+use super::stall::Stalling;
 use super::{HttpListener, Site};
 use crate::transport::settings::{CertificateName, ListenerSettings};
-use crate::transport::{HEADER_BYTES_MAX, Header, Peer, Seat, read_proxy_header};
+use crate::transport::{Gate, HEADER_BYTES_MAX, Header, Peer, Seat, read_proxy_header};
 use crate::types::any_contains;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
-use std::net::{SocketAddr, TcpListener as Listener};
+use std::net::{IpAddr, TcpListener as Listener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +23,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, error};
 
-/// Connections of one listener that are not WebSockets, at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 1_024;
 /// How long the head of a request may take, and how long a connection may stay without one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a connection is served altogether: who reads slower than that asks again for the rest.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Bytes of a request's head at most; hyper takes no less than this.
 const HEAD_BYTES_MAX: usize = 8_192;
 /// How long accepting rests when the process is out of descriptors or memory.
@@ -48,6 +46,10 @@ enum Turned {
     Denied,
     #[error("more connections on its listener than connections_max")]
     Full,
+    #[error(
+        "{SHARE_MAX} other connections of its address have not become WebSockets; trusted_proxies of its listener have no such bound"
+    )]
+    Share,
     #[error("{0}")]
     Header(#[from] crate::transport::BadHeader),
     #[error("not done in time: {0}")]
@@ -63,12 +65,12 @@ pub(super) async fn serve(listener: HttpListener, site: Rc<Site>) {
         Ok(socket) => socket,
         Err(cause) => return error!(%cause, "cannot serve HTTP"),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (room, places) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Places::default());
     let handshakes_max = gate.settings().tls.as_ref().map_or(1, |tls| tls.handshakes_max);
     let handshakes = Arc::new(Semaphore::new(handshakes_max as usize));
     loop {
         // Neither is ever closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(cause) => {
@@ -78,10 +80,12 @@ pub(super) async fn serve(listener: HttpListener, site: Rc<Site>) {
             }
         };
         let (gate, site, handshakes) = (Arc::clone(&gate), Rc::clone(&site), Arc::clone(&handshakes));
+        let places = places.clone();
         spawn_local(async move {
-            let connection = Connection { peer, site: &site, handshakes: &handshakes };
-            if let Err(why) = connection.run(stream, &gate).await {
-                site.refused(Peer::Net(peer), &why);
+            let client = Peer::Net(peer);
+            let mut connection = Connection { client, site: &site, places: &places, handshakes: &handshakes };
+            if let Err(why) = connection.run(stream, peer.ip(), &gate).await {
+                site.refused(connection.client, &why);
             }
             drop(place);
         });
@@ -89,28 +93,31 @@ pub(super) async fn serve(listener: HttpListener, site: Rc<Site>) {
 }
 
 struct Connection<'a> {
-    peer: SocketAddr,
+    /// Who is at the other end, behind a load balancer if there is one.
+    client: Peer,
     site: &'a Rc<Site>,
+    places: &'a Places,
     handshakes: &'a Semaphore,
 }
 
 impl Connection<'_> {
-    async fn run(self, mut stream: TcpStream, gate: &Arc<crate::transport::Gate>) -> Result<(), Turned> {
+    async fn run(&mut self, mut stream: TcpStream, from: IpAddr, gate: &Arc<Gate>) -> Result<(), Turned> {
         let ListenerSettings { proxies, username_from_cert, tls, .. } = gate.settings();
-        let mut client = (Peer::Net(self.peer), None);
-        if any_contains(proxies, self.peer.ip()) {
+        let mut user = None;
+        if any_contains(proxies, from) {
             let header = timeout(HEAD_TIMEOUT, header(&mut stream)).await;
             let header = header.map_err(|_| Turned::Slow("PROXY protocol header"))??;
-            client.0 = header.client.map_or(client.0, Peer::Net);
+            self.client = header.client.map_or(self.client, Peer::Net);
             if *username_from_cert == Some(CertificateName::CommonName) {
-                client.1 = header.common_name;
+                user = header.common_name;
             }
         }
-        if !gate.admits(client.0.ip()) {
+        if !gate.admits(self.client.ip()) {
             return Err(Turned::Denied);
         }
+        let _place = self.share(gate)?;
         let seat = Arc::new(gate.enter().ok_or(Turned::Full)?);
-        let client = Client { peer: client.0, seat, user: client.1 };
+        let client = Client { peer: self.client, seat, user };
         let (Some(tls), Some(acceptor)) = (tls, gate.tls()) else {
             self.http(stream, client).await;
             return Ok(());
@@ -126,8 +133,17 @@ impl Connection<'_> {
         Ok(())
     }
 
+    /// Takes a place out of the share of a client's address. Who is trusted to connect for others has all places.
+    fn share(&self, gate: &Gate) -> Result<Option<Place>, Turned> {
+        let Some(address) = self.client.ip() else { return Ok(None) };
+        if any_contains(&gate.settings().web.trusted_proxies, address) {
+            return Ok(None);
+        }
+        self.places.take(address).map(Some).ok_or(Turned::Share)
+    }
+
     /// Answers requests, one after the other.
-    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, client: Client) {
+    async fn http(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, client: Client) {
         let site = Rc::clone(self.site);
         let service = service_fn(move |request| {
             let (site, client) = (Rc::clone(&site), client.clone());
@@ -137,10 +153,10 @@ impl Connection<'_> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Stalling::new(stream)), service)
             .with_upgrades();
-        if let Ok(Err(why)) = timeout(CONNECTION_TIMEOUT, served).await {
-            debug!(peer = %self.peer, "HTTP: {why}");
+        if let Err(why) = served.await {
+            debug!(peer = %self.client, "HTTP: {why}");
         }
     }
 }

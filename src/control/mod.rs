@@ -8,6 +8,8 @@ mod bundle;
 mod files;
 mod hook;
 mod listener;
+mod places;
+mod stall;
 mod upgrade;
 
 use crate::access::{Desk, Job};

@@ -2,6 +2,7 @@
 
 use super::answer::{Body, text};
 use super::listener::Client;
+use super::stall::Stalling;
 use super::{Site, Upgraded};
 use crate::transport::Peer;
 use crate::transport::tls::Session;
@@ -84,10 +85,10 @@ fn refused(refusal: Refusal) -> Response<Body> {
 /// Waits until the connection is nobody's, and gives it to the shards.
 async fn hand_over(site: Rc<Site>, client: Client, upgraded: OnUpgrade) {
     let Ok(upgraded) = upgraded.await else { return };
-    let parts = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(Parts { io, read_buf, .. }) => Some((io.into_inner(), None, read_buf)),
-        Err(upgraded) => upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>().ok().map(|parts| {
-            let (stream, tls) = parts.io.into_inner().into_inner();
+    let parts = match upgraded.downcast::<TokioIo<Stalling<TcpStream>>>() {
+        Ok(Parts { io, read_buf, .. }) => Some((io.into_inner().into_inner(), None, read_buf)),
+        Err(upgraded) => upgraded.downcast::<TokioIo<Stalling<TlsStream<TcpStream>>>>().ok().map(|parts| {
+            let (stream, tls) = parts.io.into_inner().into_inner().into_inner();
             (stream, Some(Session::new(tls)), parts.read_buf)
         }),
     };

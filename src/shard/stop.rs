@@ -3,6 +3,7 @@
 
 use super::{Item, Shard, conn};
 use crate::types::{ConnKey, Now, ShardId, Span};
+use crate::websocket::CloseCode;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{Errno, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -87,7 +88,18 @@ impl Shard {
             .filter(|(_, conn)| matches!(conn.phase, conn::Phase::Hello(_)))
             .map(|(key, _)| key)
             .collect();
-        strangers.into_iter().for_each(|key| self.drop_conn(key));
+        strangers.into_iter().for_each(|key| self.leave_stranger(key));
+    }
+
+    /// Ends a connection whose CONNECT nobody will read. What its layers have to say is said if the socket takes it now.
+    fn leave_stranger(&mut self, key: ConnKey) {
+        if let Some(conn) = self.world.conns.get_mut(key)
+            && let Some(channel) = &mut conn.channel
+        {
+            channel.close(CloseCode::GOING_AWAY);
+            self.world.traffic.bytes_sent += conn.write(&mut self.world.pool);
+        }
+        self.drop_conn(key);
     }
 
     /// Says goodbye to every client, once all is said. [MQTT 3.14.2.1, 0x8B]

@@ -135,7 +135,8 @@ impl Shard {
         self.place(key, peer);
     }
 
-    /// A layer has ended, and says so to the peer before the connection is closed.
+    /// A layer has ended, and says so to the peer before the connection is closed. A WebSocket that was at fault has its
+    /// code already.
     fn end_layers(&mut self, key: ConnKey, ending: &Ending) {
         let Some(conn) = self.world.conns.get(key) else { return };
         match conn.phase {

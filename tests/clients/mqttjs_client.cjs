@@ -6,6 +6,7 @@ const assert = require('node:assert/strict')
 const { once } = require('node:events')
 const { readFileSync } = require('node:fs')
 const mqtt = require('mqtt')
+const { WebSocket } = require('ws')
 
 const [port, version, ...words] = process.argv.slice(2)
 const v5 = version === '5'
@@ -88,6 +89,17 @@ class Client {
   vanish () {
     this.mqtt.stream.destroy()
   }
+}
+
+// Options with which a WebSocket is kept, and the code that it will be closed with.
+function watched () {
+  let closed
+  const createWebsocket = (url, protocols) => {
+    const socket = new WebSocket(url, protocols, { ca: transport.ca })
+    closed = once(socket, 'close').then(([code]) => code)
+    return socket
+  }
+  return [{ createWebsocket }, () => within(closed, 'the code')]
 }
 
 const scenarios = {
@@ -204,6 +216,27 @@ const scenarios = {
   // Is not let in, or leaves at once.
   async turned_away () {
     await assert.rejects(Client.connect('c'), error => !/waited in vain/.test(error.message))
+  },
+
+  // What a WebSocket is closed with when MQTT refuses to go on.
+  async close_codes () {
+    const [more, code] = watched()
+    const first = await Client.connect('same', { more })
+    await Client.connect('same')
+    assert.equal(await code(), 1008)
+    first.mqtt.end(true)
+    const [other, its] = watched()
+    const wrong = await Client.connect('wrong', { more: other })
+    wrong.mqtt.stream.write(Buffer.from([0x82, 0]))
+    assert.equal(await its(), 1008)
+  },
+
+  // Stays until the broker goes away.
+  async left_behind () {
+    const [more, code] = watched()
+    await Client.connect('c', { more })
+    console.log('ready')
+    assert.equal(await code(), 1001)
   },
 
   // Connects with a will and a short keep alive, and is stopped from outside.

@@ -3,8 +3,11 @@
 use super::broker;
 use super::client::{Answer, Http};
 use crate::support::Broker;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use std::fs::{create_dir, set_permissions, write};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use tempfile::TempDir;
 
 /// A folder to serve, `www`, in one with secrets.
@@ -227,10 +230,31 @@ fn what_the_broker_may_not_read_is_forbidden() {
     let file = site.path().join("www/letters.txt");
     set_permissions(&file, PermissionsExt::from_mode(0o000)).expect("our file");
     if std::fs::File::open(&file).is_ok() {
-        // The superuser may read everything.
-        return;
+        // The superuser may read everything, other than one that cannot get these capabilities.
+        for capability in [CapabilitySet::DAC_OVERRIDE, CapabilitySet::DAC_READ_SEARCH] {
+            remove_capability_from_bounding_set(capability).expect("the superuser");
+        }
     }
-    assert_eq!(get(&serving(&site), "/letters.txt", "").status, 403);
+    let broker = serving(&site);
+    let answer = get(&broker, "/letters.txt", "");
+    assert_eq!((answer.status, answer.text()), (403, "the broker may not read it\n"));
+    assert_eq!(get(&broker, "/", "").status, 200);
+}
+
+#[test]
+fn what_is_neither_file_nor_folder_is_not_found_and_not_waited_for() {
+    let site = site();
+    let www = site.path().join("www");
+    mknodat(CWD, www.join("fifo"), FileType::Fifo, Mode::RWXU, 0).expect("a FIFO");
+    let _socket = UnixListener::bind(www.join("socket")).expect("a socket");
+    symlink("/dev/zero", www.join("zeros")).expect("a link");
+    let broker = serving(&site);
+    // All over one connection, which the first would hold up.
+    let mut http = Http::open(broker.beside);
+    for target in ["/fifo", "/zeros", "/fifo/"] {
+        assert_eq!(http.get(target, "").status, 404, "{target}");
+    }
+    assert_eq!(http.get("/socket", "").status, 404);
 }
 
 #[test]

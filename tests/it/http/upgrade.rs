@@ -235,6 +235,60 @@ fn who_says_nothing_or_half_is_closed_and_costs_others_nothing() {
     web.expect(&PINGRESP);
 }
 
+/// A connection that a load balancer opened for this client, which says nothing.
+fn behind_proxy(broker: &Broker, client: &str) -> Http {
+    let mut http = Http::open(broker.beside);
+    http.0.send(format!("PROXY TCP4 {client} 198.51.100.1 1000 80\r\n").as_bytes());
+    http
+}
+
+/// Whether a client behind a load balancer is answered, and not closed at once.
+fn is_served(broker: &Broker, client: &str) -> bool {
+    let mut raw = Raw::open(broker.beside);
+    let request = "GET / HTTP/1.1\r\nHost: broker\r\nConnection: close\r\n\r\n";
+    raw.send(format!("PROXY TCP4 {client} 198.51.100.1 1000 80\r\n{request}").as_bytes());
+    raw.rest().0.starts_with(b"HTTP/1.1 200 ")
+}
+
+/// As many connections as one address may have without a WebSocket.
+const SHARE: usize = 256;
+
+#[test]
+fn an_address_that_has_its_share_of_connections_gets_no_more_and_others_are_served() {
+    let broker = broker(&format!("{}proxy_protocol_from = [\"127.0.0.1\"]\n", page()));
+    let served = |mut http: Http| {
+        assert_eq!(http.get("/", "").status, 200);
+        http
+    };
+    let mut greedy: Vec<Http> = (0..SHARE).map(|_| served(behind_proxy(&broker, "192.0.2.1"))).collect();
+    behind_proxy(&broker, "192.0.2.1").0.expect_closed();
+    let said = "HTTP: 256 other connections of its address have not become WebSockets";
+    let named = |line: &str| line.contains(said) && line.contains("peer=192.0.2.1:1000");
+    until("it is logged", || broker.log().lines().any(named));
+    served(behind_proxy(&broker, "192.0.2.2"));
+    // A WebSocket is none of them any more.
+    let mut http = greedy.pop().expect("some");
+    http.0.send(REQUEST.as_bytes());
+    upgraded(&mut http);
+    Web::over(http.0).connect("web");
+    // It is one request at a time then, until the others have gone.
+    until("there is room", || is_served(&broker, "192.0.2.1"));
+    drop(greedy);
+    until("they have gone", || {
+        let all: Vec<Http> = (0..10).map(|_| behind_proxy(&broker, "192.0.2.1")).collect();
+        is_served(&broker, "192.0.2.1") && all.len() == 10
+    });
+}
+
+#[test]
+fn a_trusted_proxy_may_have_as_many_connections_as_there_are() {
+    let broker = broker(&format!("{}trusted_proxies = [\"127.0.0.1\"]\n", page()));
+    let mut all: Vec<Http> = (0..SHARE + 10).map(|_| Http::open(broker.beside)).collect();
+    for http in &mut all {
+        assert_eq!(http.get("/", "").status, 200);
+    }
+}
+
 #[test]
 fn a_handshake_that_does_not_go_on_is_given_up() {
     let (broker, ..) = encrypted("handshake_timeout_ms = 500\nhandshakes_max = 2\n");

@@ -172,8 +172,12 @@ fn what_is_too_large_is_refused_before_it_comes() {
 }
 
 #[test]
-fn what_the_broker_refuses_in_mqtt_ends_with_a_close() {
-    let broker = broker("");
+fn what_mqtt_refuses_ends_with_a_violation_of_the_rules_of_the_house() {
+    let broker = Broker::beside("ws", 2, "", "versions = [\"3.1.1\"]");
+    let mut web = Web::open(broker.beside);
+    web.send(&Connect { level: 3, ..Connect::new("old") }.bytes());
+    web.expect(&connack(false, 1));
+    web.expect_close(1008);
     let mut web = Web::open(broker.beside);
     web.send(&PINGREQ);
     web.expect_close(1008);
@@ -229,7 +233,11 @@ fn clients_are_told_that_the_broker_stops() {
     let mut broker = broker("");
     let mut web = Web::open(broker.beside);
     web.connect("left-behind");
+    let mut stranger = Web::open(broker.beside);
+    stranger.raw.send(&frame(PING, b""));
+    stranger.expect_frame(PONG, b"");
     broker.terminate();
     web.expect_close(1001);
+    stranger.expect_close(1001);
     assert!(broker.wait().success());
 }
