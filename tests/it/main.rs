@@ -10,6 +10,7 @@ mod clients;
 mod conformance;
 mod hold;
 mod http;
+mod listeners;
 mod mosquitto;
 mod process;
 mod protocol;
