@@ -26,7 +26,8 @@
 //! look goes or comes before the flag is raised; each was tried. (Not the usual `--cfg loom`: tokio has no sockets under
 //! that.)
 
-use crate::types::{SHARDS_MAX, ShardId};
+use super::ENDS_MAX;
+use crate::types::ShardId;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -36,8 +37,8 @@ use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 #[cfg(not(all(test, pantala_loom)))]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
-/// Words of 64 shards; the fewer there are, the less loom has to try.
-const WORDS: usize = if cfg!(all(test, pantala_loom)) { 1 } else { SHARDS_MAX / 64 };
+/// Words of 64 ends; the fewer there are, the less loom has to try.
+const WORDS: usize = if cfg!(all(test, pantala_loom)) { 1 } else { ENDS_MAX.div_ceil(64) };
 
 /// "I am about to wait." On a cache line of its own, which the other side looks at once per batch and which changes
 /// only around a wait.

@@ -29,20 +29,24 @@ const QUANTUM: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub struct Mesh;
 
+/// The most ends that a mesh has: as many shards as there may be, the store's thread and the control thread.
+pub const ENDS_MAX: usize = SHARDS_MAX + 2;
+
 impl Mesh {
-    /// One port for each of `shards` shards, in order, with room for `capacity_batches` batches in each link.
+    /// One port for each of `ends` ends, the shards and after them who serves them all, in order, with room for
+    /// `capacity_batches` batches in each link.
     ///
     /// # Errors
     /// Out of file descriptors: each port has one.
     ///
     /// # Panics
-    /// When there is no room for a batch, or more shards than [`SHARDS_MAX`].
+    /// When there is no room for a batch, or more ends than [`ENDS_MAX`].
     #[expect(clippy::new_ret_no_self, reason = "a mesh is nothing but its ports")]
-    pub fn new<T>(shards: u16, capacity_batches: usize) -> Result<Vec<Port<T>>, Errno> {
+    pub fn new<T>(ends: u16, capacity_batches: usize) -> Result<Vec<Port<T>>, Errno> {
         assert!(capacity_batches > 0, "a link without room passes nothing on");
-        assert!(usize::from(shards) <= SHARDS_MAX, "at most {SHARDS_MAX} shards");
-        let bells = (0..shards).map(|_| Doorbell::new()).collect::<Result<Arc<[_]>, _>>()?;
-        let mut ports: Vec<_> = (0..shards).map(|id| Port::new(ShardId(id), bells.clone())).collect();
+        assert!(usize::from(ends) <= ENDS_MAX, "at most {ENDS_MAX} ends");
+        let bells = (0..ends).map(|_| Doorbell::new()).collect::<Result<Arc<[_]>, _>>()?;
+        let mut ports: Vec<_> = (0..ends).map(|id| Port::new(ShardId(id), bells.clone())).collect();
         for from in 0..ports.len() {
             for to in 0..ports.len() {
                 let (outlet, inlet) = (from != to).then(|| link::link(capacity_batches)).unzip();

@@ -1,7 +1,7 @@
 //! The mesh as shards use it: ports on one thread, where what happens is plain to see, and on many, where each thread
 //! sleeps only as the doorbell says. No test waits for a time; a lost wake-up hangs it.
 
-use super::{Mesh, Port, QUANTUM};
+use super::{ENDS_MAX, Mesh, Port, QUANTUM};
 use crate::types::{Rng, ShardId};
 use rustix::event::epoll;
 use std::os::fd::OwnedFd;
@@ -154,6 +154,17 @@ fn batches_come_back_and_are_used_again() {
     }
     let pending = &left.outlets[RIGHT.index()].as_ref().unwrap().pending;
     assert!(pending.is_empty() && pending.capacity() >= 100);
+}
+
+#[test]
+fn there_is_room_for_all_shards_and_for_those_who_serve_them() {
+    let mut ports: Vec<Port<u16>> = Mesh::new(u16::try_from(ENDS_MAX).unwrap(), 1).unwrap();
+    let last = ShardId(u16::try_from(ports.len() - 1).unwrap());
+    ports[0].push(last, 7);
+    ports[0].flush();
+    ports[last.index()].push(ShardId(0), 8);
+    ports[last.index()].flush();
+    assert_eq!((drain(&mut ports[last.index()], 9), drain(&mut ports[0], 9)), (vec![7], vec![8]));
 }
 
 #[test]
