@@ -10,6 +10,7 @@ use crate::types::any_contains;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::Acceptor;
 use std::io;
 use std::net::{IpAddr, TcpListener as Listener};
 use std::rc::Rc;
@@ -20,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tracing::{debug, error};
 
 /// How long the head of a request may take, and how long a connection may stay without one.
@@ -126,7 +127,9 @@ impl Connection<'_> {
         let stream = timeout(limit, async {
             // Never closed.
             let _turn = self.handshakes.acquire().await;
-            TlsAcceptor::from(acceptor.config()).accept(stream).await
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let config = acceptor.config(&hello.client_hello());
+            hello.into_stream(config).await
         });
         let stream = stream.await.map_err(|_| Turned::Slow("TLS handshake"))?.map_err(Turned::Tls)?;
         self.http(stream, client).await;

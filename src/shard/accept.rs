@@ -51,7 +51,7 @@ impl Handed {
         mut input: Vec<u8>,
     ) -> Self {
         let which = seat.gate().settings().username_from_cert;
-        let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner(), which));
+        let name = tls.as_ref().zip(which).and_then(|(tls, which)| client_name(tls.inner()?, which));
         let mut channel = Channel::upgraded(tls);
         let len = channel.resume(&mut input).len;
         input.truncate(len);
@@ -197,10 +197,9 @@ impl Shard {
             // Whom a load balancer connects for is asked about when that is known.
             Some(seat) => match if by_proxy { Ok(None) } else { self.guarded(peer) } {
                 Ok(places) => {
-                    if let Some(key) = self.adopt(socket, peer, seat)
-                        && self.wrap(key, gate)
-                        && let Some(conn) = self.world.conns.get_mut(key)
-                    {
+                    let Some(key) = self.adopt(socket, peer, seat) else { return };
+                    self.wrap(key, gate);
+                    if let Some(conn) = self.world.conns.get_mut(key) {
                         conn.flags.header_due = by_proxy;
                         conn.places = places;
                     }
@@ -361,7 +360,7 @@ impl Shard {
         let Some(conn) = self.world.conns.get(key) else { return false };
         let asked = conn.seat.gate().settings().username_from_cert.is_some();
         let tls = conn.channel.as_ref().and_then(|channel| channel.tls());
-        let certified = tls.is_some_and(|tls| tls.inner().peer_certificates().is_some());
+        let certified = tls.and_then(Session::inner).is_some_and(|tls| tls.peer_certificates().is_some());
         if !asked || !certified || conn.user.is_some() {
             return false;
         }

@@ -4,7 +4,6 @@
 use crate::codec::{DecodeError, Version};
 use crate::engine::{CloseReason, Note};
 use crate::metrics::Refused;
-use crate::transport::tls::TlsError;
 use crate::transport::{BadHeader, Ending, Peer};
 use crate::types::{Now, ShardId, Throttle};
 use rustix::io::Errno;
@@ -144,12 +143,9 @@ impl NoClient {
             Self::UserFull => &mut refused.user_full,
             Self::ShutOut | Self::StillOut => &mut refused.shut_out,
             Self::Denied | Self::Nameless => &mut refused.denied,
-            Self::NotConnect
-            | Self::Version(_)
-            | Self::Header(_)
-            | Self::Layer(_)
-            | Self::Tls(_)
-            | Self::Malformed(_) => &mut refused.protocol,
+            Self::NotConnect | Self::Version(_) | Self::Header(_) | Self::Layer(_) | Self::Malformed(_) => {
+                &mut refused.protocol
+            }
         };
         *count += 1;
     }
@@ -182,8 +178,6 @@ pub(super) enum NoClient {
     Header(BadHeader),
     #[error("{0}")]
     Layer(Ending),
-    #[error("TLS handshake: {0}")]
-    Tls(TlsError),
     #[error("its certificate has no name of the kind that username_from_cert of its listener asks for")]
     Nameless,
     #[error("TLS handshake not done within handshake_timeout_ms of its listener")]

@@ -12,7 +12,7 @@ use crate::engine::Introduction;
 use crate::metrics;
 use crate::sasl::Secret;
 use crate::session::connect::Refusal;
-use crate::transport::tls::client_subject;
+use crate::transport::tls::{Session, client_subject};
 use crate::types::{ConnKey, HashSeed, Now, Span};
 use crate::websocket::CloseCode;
 use rustix::event::epoll;
@@ -199,7 +199,7 @@ impl Shard {
             .as_ref()
             .and_then(|channel| channel.tls())
             .filter(|_| self.logins.policy.acl().is_some());
-        let attributes = tls.and_then(|tls| client_subject(tls.inner()));
+        let attributes = tls.and_then(Session::inner).and_then(client_subject);
         let subject = attributes.map(|attributes| {
             Arc::new(Subject::new(attributes.iter().map(|(name, value)| (&**name, &**value))))
         });

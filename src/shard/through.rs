@@ -5,7 +5,7 @@ use super::conn::Phase;
 use super::journal::NoClient;
 use super::read::{DIRECT_FIRST, DIRECT_FROM};
 use crate::transport::settings::Framing;
-use crate::transport::tls::client_name;
+use crate::transport::tls::{Session, client_name};
 use crate::transport::{Channel, Ending, Gate, Peer};
 use crate::types::{ConnKey, any_contains};
 use crate::websocket::{CloseCode, Head, forwarded_for};
@@ -14,17 +14,9 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 impl Shard {
-    /// Gives a connection that was accepted the layers of its listener. False when that cannot be.
-    pub(super) fn wrap(&mut self, key: ConnKey, gate: &Arc<Gate>) -> bool {
-        let tls = match gate.session() {
-            Some(Ok(session)) => Some(session),
-            None => None,
-            Some(Err(error)) => {
-                self.refuse_connection(key, NoClient::Tls(error));
-                return false;
-            }
-        };
-        let Some(conn) = self.world.conns.get_mut(key) else { return false };
+    /// Gives a connection that was accepted the layers of its listener.
+    pub(super) fn wrap(&mut self, key: ConnKey, gate: &Arc<Gate>) {
+        let Some(conn) = self.world.conns.get_mut(key) else { return };
         if let Some(settings) = gate.settings().tls.as_ref() {
             let deadline = self.world.now + settings.handshake_timeout;
             conn.phase = Phase::Hello(deadline);
@@ -33,8 +25,7 @@ impl Shard {
             self.world.deadlines.arm(deadline, key);
         }
         let web = gate.settings().framing == Framing::WebSocket;
-        conn.channel = Channel::accepted(tls, web);
-        true
+        conn.channel = Channel::accepted(gate.session(), web);
     }
 
     /// Reads a connection with layers once. True when there may be more to read.
@@ -113,10 +104,10 @@ impl Shard {
         let deadline = self.world.now + self.connect_timeout;
         let Some(conn) = self.world.conns.get_mut(key) else { return };
         if let (Some(tls), Some(which)) = (
-            conn.channel.as_ref().and_then(|channel| channel.tls()),
+            conn.channel.as_ref().and_then(|channel| channel.tls()).and_then(Session::inner),
             conn.seat.gate().settings().username_from_cert,
         ) {
-            conn.user = client_name(tls.inner(), which).map(Into::into).or_else(|| conn.user.take());
+            conn.user = client_name(tls, which).map(Into::into).or_else(|| conn.user.take());
         }
         if matches!(conn.phase, Phase::Hello(_)) {
             conn.phase = Phase::Hello(deadline);

@@ -35,7 +35,7 @@ impl Gate {
     }
 
     /// The TLS session of a new connection; `None` on a listener without.
-    pub fn session(&self) -> Option<Result<Session, TlsError>> {
+    pub fn session(&self) -> Option<Session> {
         self.tls.as_ref().map(Acceptor::accept)
     }
 

@@ -5,13 +5,14 @@ use super::certificate::{self, Certificate, Warning};
 use super::choice::Choice;
 use super::clients::Trust;
 use super::error::TlsError;
+use super::suite::{prefers_aes, quickest_first};
 use crate::transport::settings::{TlsSettings, TlsVersion};
 use arc_swap::ArcSwap;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::pki_types::UnixTime;
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets};
 use rustls::version::TLS13;
-use rustls::{ALL_VERSIONS, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{ALL_VERSIONS, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -30,8 +31,11 @@ pub struct Acceptor {
 
 /// What the files have come to.
 #[derive(Debug)]
-struct State {
-    config: Arc<ServerConfig>,
+pub(super) struct State {
+    /// For clients whose order of cipher suites counts.
+    ordered: Arc<ServerConfig>,
+    /// For clients that would have AES anyway: the broker's order counts.
+    quick: Arc<ServerConfig>,
     trust: Trust,
 }
 
@@ -57,17 +61,21 @@ impl Acceptor {
         Ok(())
     }
 
-    /// What new connections get.
-    pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.load().config)
+    /// What a new connection gets that begins so.
+    pub fn config(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        self.current.load().config(hello)
     }
 
     /// The session of a new connection.
-    ///
-    /// # Errors
-    /// Only what would be wrong with the files as well.
-    pub fn accept(&self) -> Result<Session, TlsError> {
-        Ok(Session::new(ServerConnection::new(self.config())?))
+    pub fn accept(&self) -> Session {
+        Session::accept(self.current.load_full())
+    }
+}
+
+impl State {
+    /// What a connection gets that begins so.
+    pub(super) fn config(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        Arc::clone(if prefers_aes(hello.cipher_suites()) { &self.quick } else { &self.ordered })
     }
 }
 
@@ -89,7 +97,9 @@ fn build(
     warnings: &mut Vec<Warning>,
 ) -> Result<State, TlsError> {
     // By name, as another crate of the process may bring a provider of its own.
-    let provider = Arc::new(default_provider());
+    let mut provider = default_provider();
+    quickest_first(&mut provider);
+    let provider = Arc::new(provider);
     let load = |files| certificate::load(files, &provider, now, warnings);
     let certificates: Vec<Certificate> = settings.certificates.iter().map(load).collect::<Result<_, _>>()?;
     let hidden = certificates.iter().skip(1).filter(|certificate| certificate.hosts.is_empty());
@@ -104,7 +114,9 @@ fn build(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = TICKETS;
     config.ticketer = tickets(&trust, before)?;
-    Ok(State { config: Arc::new(config), trust })
+    let mut quick = config.clone();
+    quick.ignore_client_order = true;
+    Ok(State { ordered: Arc::new(config), quick: Arc::new(quick), trust })
 }
 
 fn versions(settings: &TlsSettings) -> &'static [&'static SupportedProtocolVersion] {
@@ -118,7 +130,7 @@ fn versions(settings: &TlsSettings) -> &'static [&'static SupportedProtocolVersi
 /// from its ticket, unchecked, as a connection that never ended would have; so tickets end when other certificates count.
 fn tickets(trust: &Trust, before: Option<&State>) -> Result<Arc<dyn ProducesTickets>, TlsError> {
     match before.filter(|before| before.trust == *trust) {
-        Some(before) => Ok(Arc::clone(&before.config.ticketer)),
+        Some(before) => Ok(Arc::clone(&before.ordered.ticketer)),
         None => Ok(Ticketer::new()?),
     }
 }

@@ -8,6 +8,7 @@ mod error;
 mod files;
 mod name;
 mod session;
+mod suite;
 
 pub use acceptor::Acceptor;
 pub use error::{Fault, Found, TlsError, Wanted};

@@ -5,8 +5,12 @@ use super::memory::{MQTT, Refused, builder, connect, connect_to, plain, settings
 use pantala::transport::settings::TlsVersion;
 use pantala::transport::tls::Acceptor;
 use rcgen::{KeyPair, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize};
+use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, CipherSuite, Error, HandshakeKind, PeerIncompatible, ProtocolVersion};
+use rustls::{
+    CertificateError, CipherSuite, ClientConnection, Error, HandshakeKind, PeerIncompatible, ProtocolVersion,
+};
+use std::io::Write;
 use std::sync::Arc;
 
 #[test]
@@ -159,9 +163,46 @@ fn a_session_of_one_listener_is_not_resumed_on_another() {
 fn bytes_that_are_not_tls_end_the_connection_with_an_alert() {
     let authority = Authority::new("authority");
     let (acceptor, _folder) = plain(&authority);
-    let mut session = acceptor.accept().expect("good files");
+    let mut session = acceptor.accept();
     let connect = b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x";
     let error = session.open(connect, &mut [0; 1 << 15]).unwrap_err();
     assert!(matches!(error, Error::InvalidMessage(_)), "{error:?}");
     assert!(session.wants_write(), "the alert");
+}
+
+/// What a session hears of a client that writes `CONNECT` behind its handshake, its bytes in pieces of so many.
+fn heard_in_pieces_of(count: usize) -> Vec<u8> {
+    let authority = Authority::new("authority");
+    let (acceptor, _folder) = plain(&authority);
+    let name = ServerName::try_from("broker.example").expect("a name");
+    let mut client = ClientConnection::new(Arc::new(trusting(&authority)), name).expect("good");
+    client.writer().write_all(b"CONNECT").expect("memory");
+    let (mut session, mut plain, mut heard) = (acceptor.accept(), vec![0; 1 << 15], Vec::new());
+    while client.wants_write() || session.wants_write() {
+        let (mut said, mut answer) = (Vec::new(), Vec::new());
+        while client.wants_write() {
+            client.write_tls(&mut said).expect("memory");
+        }
+        for piece in said.chunks(count) {
+            let opened = session.open(piece, &mut plain).expect("a good client");
+            heard.extend_from_slice(&plain[..opened.len]);
+        }
+        while session.wants_write() {
+            session.write_to(&mut answer).expect("memory");
+        }
+        let mut answer = &answer[..];
+        while !answer.is_empty() {
+            client.read_tls(&mut answer).expect("memory");
+            client.process_new_packets().expect("a good server");
+        }
+    }
+    assert!(!session.is_handshaking());
+    heard
+}
+
+#[test]
+fn a_handshake_may_come_in_pieces_of_any_length() {
+    for count in [1, 2, 100, usize::MAX] {
+        assert_eq!(heard_in_pieces_of(count), b"CONNECT", "in pieces of {count} bytes");
+    }
 }

@@ -5,6 +5,7 @@ use pantala::transport::settings::{CertificateFiles, TlsSettings};
 use pantala::transport::tls::Acceptor;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::server::Acceptor as Hello;
 use rustls::{
     ALL_VERSIONS, ClientConfig, ClientConnection, ConfigBuilder, Error, RootCertStore, ServerConnection,
     SupportedProtocolVersion, WantsVerifier,
@@ -90,11 +91,21 @@ pub(super) fn connect_to(
     acceptor: &Acceptor,
 ) -> Result<Pair, Refused> {
     let name = ServerName::try_from(host.to_owned()).expect("a name");
-    let client = ClientConnection::new(Arc::clone(client), name).expect("a good configuration");
-    let server = ServerConnection::new(acceptor.config()).expect("a good configuration");
+    let mut client = ClientConnection::new(Arc::clone(client), name).expect("a good configuration");
+    let server = begin(&mut client, acceptor).map_err(Refused::Server)?;
     let mut pair = Pair { client, server };
     pair.talk()?;
     Ok(pair)
+}
+
+/// What the server offers to a client that begins so.
+fn begin(client: &mut ClientConnection, acceptor: &Acceptor) -> Result<ServerConnection, Error> {
+    let (mut wire, mut hello) = (Vec::new(), Hello::default());
+    client.write_tls(&mut wire).expect("memory");
+    hello.read_tls(&mut &wire[..]).expect("memory");
+    let accepted = hello.accept().map_err(|(error, _)| error)?.expect("all of the first message");
+    let config = acceptor.config(&accepted.client_hello());
+    accepted.into_connection(config).map_err(|(error, _)| error)
 }
 
 impl Pair {

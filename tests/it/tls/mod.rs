@@ -12,3 +12,4 @@ mod reload;
 mod site;
 mod start;
 mod storm;
+mod suites;
