@@ -28,8 +28,10 @@ pub(crate) struct Flow {
     subscribers: Vec<Subscriber>,
     /// Each subscriber alone, or those that share a subscription.
     groups: Vec<Group>,
-    /// In nanoseconds.
+    /// From a message's intended time to its delivery, in nanoseconds.
     pub(crate) latencies: Histogram<u64>,
+    /// From a message's intended time to PUBACK or PUBCOMP, in nanoseconds.
+    pub(crate) acknowledgements: Histogram<u64>,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     /// Deliveries and acknowledgements: as long as it grows, something happens.
@@ -63,7 +65,7 @@ impl Flow {
         let shape = |topic| Shape::new(&format!("{prefix}/{topic}"), qos, version, args.payload as usize);
         let publisher = |number: u16| Publisher {
             topic: number % topics,
-            window: Window::default(),
+            window: if qos == QoS::AtMostOnce { Window::default() } else { Window::timed() },
             acknowledged: Stream::default(),
             lacks: args.deliveries_of(number % topics) + u16::from(qos != QoS::AtMostOnce),
         };
@@ -91,6 +93,7 @@ impl Flow {
             subscribers: (0..args.subscribers).map(subscriber).collect(),
             groups: (0..args.groups()).map(group).collect(),
             latencies: latencies(),
+            acknowledgements: latencies(),
             published: 0,
             delivered: 0,
             events: 0,
@@ -110,7 +113,7 @@ impl Flow {
     pub(crate) fn publish(&mut self, publisher: usize, intended: u64, out: &mut Vec<u8>) {
         let number = u16::try_from(publisher).unwrap_or(u16::MAX);
         let Publisher { topic, window, lacks, .. } = &mut self.publishers[publisher];
-        let sequence = window.send(*lacks);
+        let sequence = window.send(*lacks, intended);
         let stamp = Stamp::new(number, sequence, intended);
         self.shapes[usize::from(*topic)].append(Window::packet_id(sequence), stamp, out);
         self.published += 1;
@@ -152,7 +155,7 @@ impl Flow {
                 .message(subscriber, frame, now, out)
                 .map_err(|error| Failure::Malformed(id.to_owned(), error));
         }
-        self.control(connection, id, frame, out)
+        self.control(connection, id, frame, now, out)
     }
 
     /// A message for a subscriber; `None` is a publisher, who has not asked for any.
@@ -214,13 +217,14 @@ impl Flow {
         connection: usize,
         id: &str,
         frame: Frame<'_>,
+        now: u64,
         out: &mut Vec<u8>,
     ) -> Result<(), Failure> {
         let packet =
             codec::decode(frame, self.version).map_err(|error| Failure::Malformed(id.to_owned(), error))?;
         match (packet, self.qos) {
             (Packet::PubAck(ack), QoS::AtLeastOnce) | (Packet::PubComp(ack), QoS::ExactlyOnce) => {
-                self.acknowledged(connection, id, ack)?;
+                self.acknowledged(connection, id, ack, now)?;
             }
             (Packet::PubRec(ack), QoS::ExactlyOnce) => {
                 accepted(id, ack)?;
@@ -236,7 +240,7 @@ impl Flow {
         Ok(())
     }
 
-    fn acknowledged(&mut self, connection: usize, id: &str, ack: Ack<'_>) -> Result<(), Failure> {
+    fn acknowledged(&mut self, connection: usize, id: &str, ack: Ack<'_>, now: u64) -> Result<(), Failure> {
         accepted(id, ack)?;
         let Some(Publisher { window, acknowledged, .. }) = self.publishers.get_mut(connection) else {
             self.stray += 1;
@@ -246,6 +250,9 @@ impl Flow {
         if sequence >= window.sent() {
             self.stray += 1;
         } else if acknowledged.arrived(sequence) != Arrival::Again {
+            if let Some(intended) = window.intended(sequence) {
+                self.acknowledgements.saturating_record(now.saturating_sub(intended));
+            }
             window.progress(sequence);
             self.events += 1;
         }
@@ -413,7 +420,7 @@ mod tests {
         give(&mut flow, 0, &frames(&acknowledgements[..8]));
         assert_eq!((flow.on_their_way(), flow.faults().unacknowledged), (1, 1));
         give(&mut flow, 0, &frames(&acknowledgements[4..]));
-        assert_eq!(flow.on_their_way(), 0);
+        assert_eq!((flow.on_their_way(), flow.acknowledgements.len()), (0, 3));
         assert_eq!(flow.faults(), Faults { stray: 1, ..Faults::default() }, "one came twice");
         give(&mut flow, 1, &frames(&[0x40, 2, 0, 1]));
         assert_eq!(flow.faults().stray, 2, "a subscriber has nothing to be acknowledged");

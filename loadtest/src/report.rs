@@ -13,8 +13,10 @@ pub(crate) struct Outcome {
     pub(crate) delivered: u64,
     /// Open loop: messages that were due and could not be sent.
     pub(crate) behind: u64,
-    /// In nanoseconds.
+    /// Of deliveries, in nanoseconds.
     pub(crate) latencies: Histogram<u64>,
+    /// Of PUBACK or PUBCOMP, in nanoseconds.
+    pub(crate) acknowledgements: Histogram<u64>,
     pub(crate) faults: Faults,
     pub(crate) broker_cpu_nanos: Option<u64>,
     pub(crate) broker_resident: Option<u64>,
@@ -58,6 +60,10 @@ impl Outcome {
             let micros = float(self.latencies.value_at_quantile(quantile)) / 1e3;
             let _ = writeln!(out, "latency {name:<5}{micros:>14.1} us");
         }
+        for (name, quantile) in QUANTILES.into_iter().filter(|_| !self.acknowledgements.is_empty()) {
+            let micros = float(self.acknowledgements.value_at_quantile(quantile)) / 1e3;
+            let _ = writeln!(out, "ack {name:<9}{micros:>14.1} us");
+        }
         let faults = self.faults.each().map(|(name, count)| format!("{name} {count}"));
         let _ = writeln!(out, "{}", faults.join(", "));
         if let (Some(micros), Some(nanos)) = (self.micros_per_delivery(), self.broker_cpu_nanos) {
@@ -98,6 +104,10 @@ impl Outcome {
         for (name, quantile) in QUANTILES {
             let micros = float(self.latencies.value_at_quantile(quantile)) / 1e3;
             let _ = write!(out, ",\"latency_{}_us\":{micros:.1}", name.replace('.', "_"));
+        }
+        for (name, quantile) in QUANTILES.into_iter().filter(|_| !self.acknowledgements.is_empty()) {
+            let micros = float(self.acknowledgements.value_at_quantile(quantile)) / 1e3;
+            let _ = write!(out, ",\"ack_{}_us\":{micros:.1}", name.replace('.', "_"));
         }
         if let Some(micros) = self.micros_per_delivery() {
             let _ = write!(out, ",\"broker_cpu_us_per_delivery\":{micros:.4}");
@@ -165,12 +175,16 @@ mod tests {
     fn outcome() -> Outcome {
         let mut latencies = latencies();
         (1..=100).for_each(|micros| latencies.record(micros * 1_000).unwrap());
+        let mut acknowledgements = latencies.clone();
+        acknowledgements.reset();
+        (1..=100).for_each(|micros| acknowledgements.record(micros * 2_000).unwrap());
         Outcome {
             seconds: 2.0,
             published: 1_000,
             delivered: 4_000,
             behind: 7,
             latencies,
+            acknowledgements,
             faults: Faults { lost: 1, duplicated: 2, reordered: 3, unacknowledged: 4, stray: 5 },
             broker_cpu_nanos: Some(1_000_000_000),
             broker_resident: Some(3 << 20),
@@ -188,6 +202,10 @@ latency p50            50.2 us
 latency p99            99.3 us
 latency p99.9         100.4 us
 latency max           100.4 us
+ack p50               100.4 us
+ack p99               198.1 us
+ack p99.9             200.2 us
+ack max               200.2 us
 lost 1, duplicated 2, reordered 3, unacknowledged 4, stray 5
 broker CPU          250.000 us per delivered message, 50 % of a core
 broker memory           3.0 MiB
@@ -203,6 +221,7 @@ own CPU                  10 % of a core
             \"published\":1000,\"delivered\":4000,\"behind\":7,\"published_per_s\":500.0,\"delivered_per_s\":2000.0,\
             \"lost\":1,\"duplicated\":2,\"reordered\":3,\"unacknowledged\":4,\"stray\":5,\
             \"latency_p50_us\":50.2,\"latency_p99_us\":99.3,\"latency_p99_9_us\":100.4,\"latency_max_us\":100.4,\
+            \"ack_p50_us\":100.4,\"ack_p99_us\":198.1,\"ack_p99_9_us\":200.2,\"ack_max_us\":200.2,\
             \"broker_cpu_us_per_delivery\":250.0000,\"broker_cpu_cores\":0.500,\"own_cpu_cores\":0.100,\
             \"broker_resident_bytes\":3145728}\n";
         assert_eq!(outcome().json(&args), expected);

@@ -160,6 +160,7 @@ impl<'a> Run<'a> {
                 Phase::WarmingUp if now >= nanos(self.args.warmup) => {
                     self.begun = Measured::take(self, now);
                     self.flow.latencies.reset();
+                    self.flow.acknowledgements.reset();
                     self.set_quotas();
                     self.phase = Phase::Measuring;
                 }
@@ -308,6 +309,7 @@ impl<'a> Run<'a> {
             behind: self.schedule.map_or(0, |schedule| schedule.behind(ended.at)),
             faults: self.flow.faults(),
             latencies: self.flow.latencies,
+            acknowledgements: self.flow.acknowledgements,
             broker_cpu_nanos: proc::between(begun.broker_cpu, ended.broker_cpu),
             broker_resident: self.args.pid.and_then(|pid| proc::resident(pid).ok()),
             own_cpu_nanos: proc::between(begun.own_cpu, ended.own_cpu),
