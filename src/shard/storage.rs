@@ -96,7 +96,8 @@ impl Opened {
                 unreadable(&path, &error);
             }
             let reading = Reading::default();
-            let settler = Settler { path, settled, jobs: queue, done, bell, reading, sweep };
+            let settler =
+                Settler { path, settled, jobs: queue, done, bell, reading, sweep, spent: Vec::new() };
             let settler = std::thread::Builder::new().name("store-settle".to_owned()).spawn(|| settler.run());
             match settler {
                 Ok(settler) => {

@@ -22,6 +22,7 @@ use super::read::PageRead;
 use super::record::BadRecord;
 use super::settle::{number, settle};
 use super::settled::Settled;
+use super::spent::Spent;
 use super::sweep::Sweep;
 use crate::engine::{Batch, Expired, Fetch};
 use crate::types::{HashSeed, Now, SessionId, Set, ShardId};
@@ -322,20 +323,22 @@ impl<D: Disk> Store<D> {
         self.frozen.clone()
     }
 
-    /// The checkpoint is done, and the settled state takes so many bytes; or it found no room.
+    /// The checkpoint is done, and the settled state takes so many bytes; or it found no room. Returns what is settled, whose
+    /// memory somebody else is to free.
     ///
     /// # Errors
     /// When segments that are free cannot be given back.
-    pub fn finish_checkpoint(&mut self, settled_bytes: Option<u64>) -> io::Result<()> {
+    pub fn finish_checkpoint(&mut self, settled_bytes: Option<u64>) -> io::Result<Option<Spent>> {
         let Some(bytes) = settled_bytes else {
             self.unsettled = true;
-            return Ok(());
+            return Ok(None);
         };
         (self.settled_bytes, self.read) = (bytes, None);
-        match self.frozen.take() {
-            Some(checkpoint) => self.journal.free_before(checkpoint.position),
-            None => Ok(()),
+        let settled = self.frozen.take();
+        if let Some(checkpoint) = &settled {
+            self.journal.free_before(checkpoint.position)?;
         }
+        Ok(settled.and_then(|checkpoint| Arc::into_inner(checkpoint.delta)).map(Spent::new))
     }
 
     /// The settled state takes so many bytes by now.

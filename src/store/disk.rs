@@ -55,6 +55,14 @@ pub trait DiskFile: Debug + Send {
     /// Writes all of `bytes` at `offset`; on disk only after [`DiskFile::sync_data`].
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
+    /// Says that what is reserved from `offset` on, and reads as zeros, will be written soon. Where space is reserved
+    /// without writing it, file systems note of each first write that it was made, and fdatasync waits for that note and
+    /// with it for what others write: here it can be made for many writes at once.
+    fn write_ahead(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let _ = (offset, length);
+        Ok(())
+    }
+
     /// Puts what was written on the disk (fdatasync).
     ///
     /// When it fails, nothing that was written since the last success may be taken for written, and asking again is no

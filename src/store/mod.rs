@@ -22,6 +22,7 @@ mod record;
 mod settle;
 mod settled;
 mod sled;
+mod spent;
 mod sweep;
 
 pub use self::core::{Checkpoint, OpenFailure, Options, Refusing, Store};
@@ -39,4 +40,5 @@ pub use self::read::{PageRead, Reading};
 pub use self::record::BadRecord;
 pub use self::settled::{Change, Entry, Lasting, MemorySettled, Settled, Tree};
 pub use self::sled::{OpenError, SledOptions, SledSettled};
+pub use self::spent::Spent;
 pub use self::sweep::Sweep;

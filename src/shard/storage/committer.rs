@@ -183,8 +183,9 @@ impl Committer {
         match done {
             Done::Read(to, fetched) => self.port.push(to, Item::Fetched(Box::new(fetched))),
             Done::Settled(bytes) => {
-                if let Err(error) = self.store.finish_checkpoint(bytes) {
-                    warn!(%error, "segments of the journal cannot be removed");
+                match self.store.finish_checkpoint(bytes) {
+                    Ok(settled) => settled.into_iter().for_each(|settled| self.do_next(Job::Free(settled))),
+                    Err(error) => warn!(%error, "segments of the journal cannot be removed"),
                 }
                 if bytes.is_none() {
                     self.refuse(&Refusing::Unsettled);

@@ -1,21 +1,27 @@
 //! The thread that settles what the journal has, and reads it back.
 
 use crate::engine::{Expired, Fetched};
-use crate::store::{Checkpoint, PageRead, Reading, Settled, SledSettled, Sweep, answer, export_to};
+use crate::store::{Checkpoint, PageRead, Reading, Settled, SledSettled, Spent, Sweep, answer, export_to};
 use crate::types::{Now, ShardId};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rustix::io::{Errno, write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// The exit code when the store fails: EX_IOERR of sysexits.
 const EXIT_FAILED: i32 = 74;
+/// Messages whose memory is freed before the next pause: some 50 us.
+const FREED_AT_ONCE: usize = 512;
+const PAUSE: Duration = Duration::from_micros(200);
 
 /// Something for the thread that owns the settled state.
 pub(super) enum Job {
     Settle(Checkpoint),
+    /// Its memory is to be freed, which nobody waits for.
+    Free(Spent),
     /// Everything that is settled goes to this file.
     Export(PathBuf),
     /// Looks at some of what is settled for what has expired by now.
@@ -45,11 +51,13 @@ pub(super) struct Settler {
     pub(super) bell: Arc<OwnedFd>,
     pub(super) reading: Reading,
     pub(super) sweep: Sweep,
+    /// What is freed while there is nothing to do.
+    pub(super) spent: Vec<Spent>,
 }
 
 impl Settler {
     pub(super) fn run(mut self) {
-        while let Ok(job) = self.jobs.recv() {
+        while let Some(job) = self.next() {
             let done = match job {
                 Job::Settle(checkpoint) => match checkpoint.run_and_sweep(&mut self.settled, &mut self.sweep)
                 {
@@ -57,6 +65,10 @@ impl Settler {
                     Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Done::Settled(None),
                     Err(error) => leave(&error),
                 },
+                Job::Free(spent) => {
+                    self.spent.push(spent);
+                    continue;
+                }
                 Job::Read(to, read) => match read.run(&self.settled, &mut self.reading) {
                     Ok(fetched) => Done::Read(to, fetched),
                     Err(error) => unreadable(&self.path, &error),
@@ -91,6 +103,23 @@ impl Settler {
         if let Err(error) = self.settled.close() {
             warn!(%error, "the settled state was not closed in order");
         }
+    }
+}
+
+impl Settler {
+    /// The next job; none when the broker ends. While it waits, memory is freed, with pauses in which the shards get at theirs.
+    fn next(&mut self) -> Option<Job> {
+        while let Some(spent) = self.spent.last_mut() {
+            if !spent.free(FREED_AT_ONCE) {
+                self.spent.pop();
+            }
+            match self.jobs.recv_timeout(PAUSE) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        self.jobs.recv().ok()
     }
 }
 

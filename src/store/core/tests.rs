@@ -6,6 +6,7 @@ mod bytes;
 mod model;
 mod random;
 mod sizes;
+mod spent;
 mod sweep;
 mod world;
 

@@ -13,8 +13,8 @@ use super::{Disk, DiskFile};
 
 /// Holds the pid of the process that has the folder.
 const LOCK: &str = "lock";
-/// How much is written at once where blocks cannot be reserved without writing them.
-const ZEROS: usize = 1 << 20;
+/// How many zeros are written at once.
+const ZEROS_MAX: usize = 1 << 20;
 
 /// A folder that was made (mode 0700, files 0600) or found, and locked for as long as this lives.
 #[derive(Debug)]
@@ -163,17 +163,17 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
         return Ok(());
     }
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, length) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, length),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeros(file, 0, length),
         result => Ok(result?),
     }
 }
 
-fn write_zeros(file: &File, length: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS];
-    let mut at = 0;
-    while at < length {
-        let part = usize::try_from(length - at).map_or(ZEROS, |left| left.min(ZEROS));
-        file.write_all_at(&zeros[..part], at)?;
+fn write_zeros(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    static ZEROS: [u8; ZEROS_MAX] = [0; ZEROS_MAX];
+    let (mut at, end) = (offset, offset + length);
+    while at < end {
+        let part = usize::try_from(end - at).map_or(ZEROS_MAX, |left| left.min(ZEROS_MAX));
+        file.write_all_at(&ZEROS[..part], at)?;
         at += part as u64;
     }
     Ok(())
@@ -205,6 +205,10 @@ impl DiskFile for RealFile {
         self.0.write_all_at(bytes, offset)
     }
 
+    fn write_ahead(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        write_zeros(&self.0, offset, length)
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -218,8 +222,8 @@ mod tests {
     fn zeros_are_written_where_blocks_cannot_be_reserved() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = File::create(folder.path().join("a")).expect("a file");
-        write_zeros(&file, ZEROS as u64 + 7).expect("room");
-        assert_eq!(file.metadata().expect("metadata").len(), ZEROS as u64 + 7);
+        write_zeros(&file, 0, ZEROS_MAX as u64 + 7).expect("room");
+        assert_eq!(file.metadata().expect("metadata").len(), ZEROS_MAX as u64 + 7);
         assert!(std::fs::read(folder.path().join("a")).expect("a file").iter().all(|byte| *byte == 0));
     }
 }

@@ -2,10 +2,12 @@
 
 use std::io;
 
-use super::JournalOptions;
 use super::format::{LAYOUT, SEGMENT_HEADER, SegmentHeader, segment_name};
+use super::{JournalOptions, SyncMode};
 use crate::store::disk::{Disk, DiskFile};
 
+/// How far ahead of its groups a new segment is written. Of a million messages, a fdatasync in 60 makes a note then.
+const AHEAD_BYTES: u64 = 1 << 20;
 const PREFIX: &str = "spare-";
 const SUFFIX: &str = ".journal";
 
@@ -34,6 +36,8 @@ pub(super) struct Current<F> {
     length: u64,
     /// Where the next group goes.
     end: u64,
+    /// Up to here writing needs no note in the file system.
+    written: u64,
 }
 
 impl<F: DiskFile> Current<F> {
@@ -56,13 +60,20 @@ impl<F: DiskFile> Current<F> {
         file.sync_data()?;
         disk.rename(&spare.name, &segment_name(first))?;
         disk.sync_folder()?;
-        Ok((Self { file, length, end: SEGMENT_HEADER as u64 }, checksum))
+        let end = SEGMENT_HEADER as u64;
+        // What was a segment is written already, and without fdatasync nobody waits for notes.
+        let written = if spare.recycled || options.sync == SyncMode::Os { length } else { end };
+        Ok((Self { file, length, end, written }, checksum))
     }
 
     /// Writes a group that fits.
     pub(super) fn append(&mut self, group: &[u8]) -> io::Result<()> {
         self.file.write_at(group, self.end)?;
         self.end += group.len() as u64;
+        if self.end > self.written {
+            self.written = self.length.min(self.end + AHEAD_BYTES);
+            self.file.write_ahead(self.end, self.written - self.end)?;
+        }
         Ok(())
     }
 }
