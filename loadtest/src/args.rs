@@ -42,22 +42,22 @@ pub(crate) struct Args {
     #[arg(long, default_value = "127.0.0.1:1883", value_name = "ADDRESS:PORT")]
     pub(crate) broker: SocketAddr,
     /// The broker's address is that of a ws:// listener: MQTT goes through WebSockets at /mqtt, each packet in a frame.
-    #[arg(long)]
+    #[arg(long, default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) websocket: bool,
     /// The broker's address is that of a tls:// listener, or with --websocket of a wss:// one.
-    #[arg(long)]
+    #[arg(long, default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) tls: bool,
     /// Trust the authorities in this PEM file.
     #[arg(long, value_name = "FILE", requires = "tls")]
     ca: Option<PathBuf>,
     /// Take any certificate.
-    #[arg(long, requires = "tls", conflicts_with = "ca")]
+    #[arg(long, requires = "tls", conflicts_with = "ca", default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     insecure: bool,
     /// The name that the broker's certificate has to have. [default: its address]
     #[arg(long, value_name = "NAME", requires = "tls")]
     server_name: Option<String>,
     /// Make a full handshake for every connection.
-    #[arg(long, requires = "tls")]
+    #[arg(long, requires = "tls", default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     no_resumption: bool,
     /// Connections that publish.
     #[arg(long, short, default_value_t = 1)]
@@ -69,10 +69,10 @@ pub(crate) struct Args {
     #[arg(long, short, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) topics: u16,
     /// Each subscriber subscribes to all topics, by a wildcard.
-    #[arg(long)]
+    #[arg(long, default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) all_topics: bool,
     /// The subscribers of a topic share one subscription, so that one of them gets a message; with --all-topics all do.
-    #[arg(long)]
+    #[arg(long, default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) share: bool,
     /// Connections that are opened per second. [default: as many as the broker takes]
     #[arg(long, value_name = "RATE", value_parser = positive)]
@@ -109,14 +109,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "CONNECTIONS", conflicts_with_all = ["publishers", "subscribers", "rate", "messages"])]
     pub(crate) idle: Option<u32>,
     /// Idle connections subscribe to nothing; otherwise each subscribes to a topic of its own.
-    #[arg(long, requires = "idle")]
+    #[arg(long, requires = "idle", default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) bare: bool,
     /// Keep alive of all connections, in seconds; 0 turns it off.
     #[arg(long, default_value_t = 60)]
     pub(crate) keep_alive: u16,
     /// The subscribers' sessions outlive their connections (clean session 0; in 5.0 for a day), so that a broker with a store
     /// keeps what they are owed.
-    #[arg(long, conflicts_with = "idle")]
+    #[arg(long, conflicts_with = "idle", default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) persistent: bool,
     /// Source addresses to connect from to a broker on 127.0.0.1: that one and those after it. One has room for about
     /// 28,000 connections. [default: as many as are needed]
@@ -131,6 +131,12 @@ pub(crate) struct Args {
     /// Print the result as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// The scenario that these options come from.
+    #[arg(long, hide = true)]
+    pub(crate) scenario: Option<String>,
+    /// The scenario is a tenth of its size, for want of descriptors.
+    #[arg(long, hide = true)]
+    pub(crate) tenth: bool,
     /// No progress line.
     #[arg(long)]
     pub(crate) silent: bool,
@@ -179,6 +185,15 @@ enum Mqtt {
 impl Args {
     pub(crate) fn qos(&self) -> QoS {
         QoS::from_bits(self.qos).unwrap_or(QoS::AtMostOnce)
+    }
+
+    /// The version of the protocol as people call it.
+    pub(crate) fn mqtt_name(&self) -> &'static str {
+        match self.mqtt {
+            Mqtt::V31 => "3.1",
+            Mqtt::V311 => "3.1.1",
+            Mqtt::V5 => "5",
+        }
     }
 
     pub(crate) fn version(&self) -> Version {

@@ -1,6 +1,6 @@
 //! The run's clock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,12 @@ impl Clock {
     pub(crate) fn nanos(self) -> u64 {
         u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "this is where time enters")]
+pub(crate) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Seconds as nanoseconds.

@@ -18,7 +18,7 @@ const SLEEP_NANOS: u64 = 100_000_000;
 pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
     let memory = || args.pid.and_then(|pid| proc::resident(pid).ok());
     let cpu = || args.pid.and_then(|pid| proc::cpu_nanos(pid).ok());
-    let resident_before = memory();
+    let (resident_before, cpu_before) = (memory(), cpu());
     let set = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Failure::Socket("epoll".into(), e))?;
     let (mut clients, terms, opening) = (Vec::new(), args.terms()?, Clock::start());
     for number in 0..count {
@@ -28,12 +28,15 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
             .map_err(|error| Failure::Socket(client.id.clone(), error))?;
         clients.push(client);
     }
+    let (opened, cpu_opened) = (seconds(opening.nanos()), cpu());
     let mut pings = Pings::new(&clients);
     pings.watch(&mut clients, &set, nanos(args.warmup))?;
     let (clock, begun) = (pings.clock.nanos(), cpu());
     pings.watch(&mut clients, &set, clock + nanos(args.duration))?;
     Ok(IdleOutcome {
         connections: count,
+        opening_seconds: opened,
+        opening_cpu_nanos: proc::between(cpu_before, cpu_opened),
         seconds: seconds(pings.clock.nanos() - clock),
         cpu_nanos: proc::between(begun, cpu()),
         resident_before,

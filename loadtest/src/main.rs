@@ -13,6 +13,7 @@ mod group;
 mod idle;
 mod proc;
 mod progress;
+mod record;
 mod report;
 mod run;
 mod scenario;
@@ -62,14 +63,14 @@ fn measure(args: &Args) -> Result<bool, String> {
     prepare(args)?;
     if let Some(count) = args.idle {
         let outcome = idle::idle(args, count).map_err(|failure| failure.to_string())?;
-        print!("{}", if args.json { outcome.json() } else { outcome.text() });
+        print!("{}", if args.json { outcome.record(args).line() } else { outcome.text() });
         return Ok(true);
     }
     if args.publishers == 0 {
         return Err("at least one publisher is needed; --idle opens connections that do nothing".to_owned());
     }
     let outcome = run::run(args).map_err(|failure| failure.to_string())?;
-    print!("{}", if args.json { outcome.json(args) } else { outcome.text() });
+    print!("{}", if args.json { outcome.record(args).line() } else { outcome.text() });
     Ok(!outcome.faults.any())
 }
 

@@ -6,16 +6,46 @@ use std::io;
 /// The kernel's unit of time towards programs, `USER_HZ`: 100 per second on every Linux.
 const TICK_NANOS: u64 = 10_000_000;
 
-/// Time on a processor in all threads of a process, in nanoseconds.
+/// Time on a processor in all threads of a process, in nanoseconds; of those that have ended, to the tick.
 ///
 /// # Errors
 /// No such process, or not allowed to look.
 pub(crate) fn cpu_nanos(pid: u32) -> io::Result<u64> {
-    if let Some(nanos) = on_processors(pid)? {
-        return Ok(nanos);
+    let all = ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?);
+    let all = all.ok_or_else(|| io::Error::other("its stat cannot be read"))?;
+    let alive = Alive::read(pid)?;
+    if alive.nanos == 0 {
+        // The kernel does not count them.
+        return Ok(all * TICK_NANOS);
     }
-    let ticks = ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?);
-    Ok(ticks.ok_or_else(|| io::Error::other("its stat cannot be read"))? * TICK_NANOS)
+    // Each thread's ticks are rounded, so that a difference of a few is none.
+    let ended = all.saturating_sub(alive.ticks + alive.threads);
+    Ok(alive.nanos + ended * TICK_NANOS)
+}
+
+/// What the threads that live have used.
+#[derive(Debug, Default)]
+struct Alive {
+    threads: u64,
+    nanos: u64,
+    ticks: u64,
+}
+
+impl Alive {
+    fn read(pid: u32) -> io::Result<Self> {
+        let mut alive = Self::default();
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?.path();
+            let read = |name: &str| fs::read_to_string(task.join(name));
+            // A thread may end meanwhile.
+            let (Ok(stat), Ok(schedstat)) = (read("stat"), read("schedstat")) else { continue };
+            alive.threads += 1;
+            alive.ticks += ticks(&stat).unwrap_or(0);
+            alive.nanos +=
+                schedstat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
+        }
+        Ok(alive)
+    }
 }
 
 /// Resident memory of a process in bytes: exact if we may look, else the kernel's cheap count, which may lag by some
@@ -34,19 +64,8 @@ pub(crate) fn resident(pid: u32) -> io::Result<u64> {
 
 /// What was used from one reading to another, where both succeeded.
 pub(crate) fn between(begun: Option<u64>, ended: Option<u64>) -> Option<u64> {
-    // A thread that ended meanwhile takes its time with it.
+    // What a thread has used since its last tick goes with it.
     Some(ended?.saturating_sub(begun?))
-}
-
-/// Nanoseconds on a processor of all threads that live; `None` where the kernel does not count them.
-fn on_processors(pid: u32) -> io::Result<Option<u64>> {
-    let mut sum = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end meanwhile.
-        let Ok(schedstat) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        sum += schedstat.split(' ').next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok((sum > 0).then_some(sum))
 }
 
 /// User and system time in ticks, from the text of `/proc/PID/stat`.
@@ -74,6 +93,19 @@ mod tests {
         // Until it shows, however coarse the count is.
         while cpu_nanos(pid).unwrap() <= before {}
         assert!(cpu_nanos(u32::MAX).is_err() && resident(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn the_time_of_a_thread_that_has_ended_counts() {
+        let pid = std::process::id();
+        let before = cpu_nanos(pid).unwrap();
+        let own = move || Alive::read(pid).unwrap().nanos;
+        let worked = std::thread::spawn(move || {
+            let begun = own();
+            while own() < begun + 300_000_000 {}
+        });
+        worked.join().unwrap();
+        assert!(cpu_nanos(pid).unwrap() >= before + 200_000_000);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! What came of it, for people and for machines.
+//! What came of it, for people, and as a record for machines.
 
 use crate::args::Args;
 use crate::check::Faults;
+use crate::record::{Acknowledged, Idle, Messages, Record, Sample, micros, pairs};
 use hdrhistogram::Histogram;
 use std::fmt::Write;
 
@@ -21,6 +22,7 @@ pub(crate) struct Outcome {
     pub(crate) broker_cpu_nanos: Option<u64>,
     pub(crate) broker_resident: Option<u64>,
     pub(crate) own_cpu_nanos: Option<u64>,
+    pub(crate) samples: Vec<Sample>,
 }
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
@@ -82,53 +84,52 @@ impl Outcome {
         out
     }
 
-    /// For machines: one JSON object.
-    pub(crate) fn json(&self, args: &Args) -> String {
-        let mut out = format!(
-            "{{\"publishers\":{},\"subscribers\":{},\"topics\":{},\"qos\":{},\"payload\":{},\"seconds\":{:.3},\"published\":{},\"delivered\":{},\"behind\":{},\"published_per_s\":{:.1},\"delivered_per_s\":{:.1}",
-            args.publishers,
-            args.subscribers,
-            args.topics,
-            args.qos() as u8,
-            args.payload,
-            self.seconds,
-            self.published,
-            self.delivered,
-            self.behind,
-            self.per_second(self.published),
-            self.per_second(self.delivered),
-        );
-        for (name, count) in self.faults.each() {
-            let _ = write!(out, ",\"{name}\":{count}");
-        }
-        for (name, quantile) in QUANTILES {
-            let micros = float(self.latencies.value_at_quantile(quantile)) / 1e3;
-            let _ = write!(out, ",\"latency_{}_us\":{micros:.1}", name.replace('.', "_"));
-        }
-        for (name, quantile) in QUANTILES.into_iter().filter(|_| !self.acknowledgements.is_empty()) {
-            let micros = float(self.acknowledgements.value_at_quantile(quantile)) / 1e3;
-            let _ = write!(out, ",\"ack_{}_us\":{micros:.1}", name.replace('.', "_"));
-        }
-        if let Some(micros) = self.micros_per_delivery() {
-            let _ = write!(out, ",\"broker_cpu_us_per_delivery\":{micros:.4}");
-        }
-        for (name, nanos) in [("broker", self.broker_cpu_nanos), ("own", self.own_cpu_nanos)] {
-            if let Some(nanos) = nanos {
-                let _ = write!(out, ",\"{name}_cpu_cores\":{:.3}", self.busy(nanos));
-            }
-        }
-        if let Some(resident) = self.broker_resident {
-            let _ = write!(out, ",\"broker_resident_bytes\":{resident}");
-        }
-        out.push_str("}\n");
-        out
+    /// For machines.
+    pub(crate) fn record(&self, args: &Args) -> Record {
+        let [latency_p50_us, latency_p99_us, latency_p99_9_us, latency_max_us] = quantiles(&self.latencies);
+        let acknowledged = (!self.acknowledgements.is_empty()).then(|| {
+            let [ack_p50_us, ack_p99_us, ack_p99_9_us, ack_max_us] = quantiles(&self.acknowledgements);
+            Acknowledged { ack_p50_us, ack_p99_us, ack_p99_9_us, ack_max_us }
+        });
+        let Faults { lost, duplicated, reordered, unacknowledged, stray } = self.faults;
+        let messages = Messages {
+            published: self.published,
+            delivered: self.delivered,
+            published_per_s: self.per_second(self.published),
+            delivered_per_s: self.per_second(self.delivered),
+            behind: self.behind,
+            lost,
+            duplicated,
+            reordered,
+            unacknowledged,
+            stray,
+            latency_p50_us,
+            latency_p99_us,
+            latency_p99_9_us,
+            latency_max_us,
+            acknowledged,
+            broker_cpu_us_per_delivery: self.micros_per_delivery(),
+            broker_cpu_cores: self.broker_cpu_nanos.map(|nanos| self.busy(nanos)),
+            broker_resident_bytes: self.broker_resident,
+            own_cpu_cores: self.own_cpu_nanos.map(|nanos| self.busy(nanos)),
+            latency_us: pairs(&self.latencies),
+            samples: self.samples.clone(),
+        };
+        Record { messages: Some(messages), ..Record::of(args, self.seconds) }
     }
+}
+
+fn quantiles(of: &Histogram<u64>) -> [f64; 4] {
+    QUANTILES.map(|(_, quantile)| micros(of.value_at_quantile(quantile)))
 }
 
 /// A run with idle connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IdleOutcome {
     pub(crate) connections: u32,
+    /// How long it took to open them, and what the broker used for that.
+    pub(crate) opening_seconds: f64,
+    pub(crate) opening_cpu_nanos: Option<u64>,
     pub(crate) seconds: f64,
     pub(crate) resident_before: Option<u64>,
     pub(crate) resident_after: Option<u64>,
@@ -136,33 +137,39 @@ pub(crate) struct IdleOutcome {
 }
 
 impl IdleOutcome {
-    fn bytes_each(&self) -> Option<f64> {
-        let (before, after) = self.resident_before.zip(self.resident_after)?;
-        Some((float(after) - float(before)) / f64::from(self.connections.max(1)))
-    }
-
-    fn percent(&self) -> Option<f64> {
-        Some(100.0 * float(self.cpu_nanos?) / 1e9 / self.seconds)
+    fn figures(&self) -> Idle {
+        let count = f64::from(self.connections.max(1));
+        let memory = self.resident_before.zip(self.resident_after);
+        Idle {
+            idle: self.connections,
+            opening_s: self.opening_seconds,
+            broker_cpu_us_per_connection: self.opening_cpu_nanos.map(|nanos| float(nanos) / 1e3 / count),
+            bytes_per_connection: memory.map(|(before, after)| (float(after) - float(before)) / count),
+            broker_cpu_percent: self.cpu_nanos.map(|nanos| 100.0 * float(nanos) / 1e9 / self.seconds),
+        }
     }
 
     /// For people.
     pub(crate) fn text(&self) -> String {
+        let idle = self.figures();
+        let rate = f64::from(self.connections) / self.opening_seconds.max(1e-9);
         let mut out = format!("{} idle connections for {:.0} s\n", self.connections, self.seconds);
-        if let (Some(bytes), Some(percent)) = (self.bytes_each(), self.percent()) {
+        let _ = writeln!(out, "opened       {rate:>14.0} /s");
+        if let Some(micros) = idle.broker_cpu_us_per_connection {
+            let _ = writeln!(out, "broker CPU   {micros:>14.1} us for each to open");
+        }
+        if let Some(bytes) = idle.bytes_per_connection {
             let _ = writeln!(out, "broker memory{bytes:>14.0} bytes for each");
+        }
+        if let Some(percent) = idle.broker_cpu_percent {
             let _ = writeln!(out, "broker CPU   {percent:>14.2} % of a core");
         }
         out
     }
 
     /// For machines.
-    pub(crate) fn json(&self) -> String {
-        let mut out = format!("{{\"idle\":{},\"seconds\":{:.3}", self.connections, self.seconds);
-        if let (Some(bytes), Some(percent)) = (self.bytes_each(), self.percent()) {
-            let _ = write!(out, ",\"bytes_per_connection\":{bytes:.0},\"broker_cpu_percent\":{percent:.3}");
-        }
-        out.push_str("}\n");
-        out
+    pub(crate) fn record(&self, args: &Args) -> Record {
+        Record { idle: Some(self.figures()), ..Record::of(args, self.seconds) }
     }
 }
 
@@ -189,6 +196,7 @@ mod tests {
             broker_cpu_nanos: Some(1_000_000_000),
             broker_resident: Some(3 << 20),
             own_cpu_nanos: Some(200_000_000),
+            samples: Vec::new(),
         }
     }
 
@@ -217,14 +225,20 @@ own CPU                  10 % of a core
     #[test]
     fn machines_read_the_same() {
         let args = Args::parse_from(["pantala-load", "-p", "2", "-s", "8", "-t", "2", "-q", "1"]);
-        let expected = "{\"publishers\":2,\"subscribers\":8,\"topics\":2,\"qos\":1,\"payload\":64,\"seconds\":2.000,\
-            \"published\":1000,\"delivered\":4000,\"behind\":7,\"published_per_s\":500.0,\"delivered_per_s\":2000.0,\
-            \"lost\":1,\"duplicated\":2,\"reordered\":3,\"unacknowledged\":4,\"stray\":5,\
-            \"latency_p50_us\":50.2,\"latency_p99_us\":99.3,\"latency_p99_9_us\":100.4,\"latency_max_us\":100.4,\
-            \"ack_p50_us\":100.4,\"ack_p99_us\":198.1,\"ack_p99_9_us\":200.2,\"ack_max_us\":200.2,\
-            \"broker_cpu_us_per_delivery\":250.0000,\"broker_cpu_cores\":0.500,\"own_cpu_cores\":0.100,\
-            \"broker_resident_bytes\":3145728}\n";
-        assert_eq!(outcome().json(&args), expected);
+        let record = outcome().record(&args);
+        let messages = record.messages.as_ref().unwrap();
+        assert_eq!((messages.published_per_s, messages.delivered_per_s), (500.0, 2_000.0));
+        assert_eq!(messages.faults(), 1 + 2 + 3 + 4 + 5);
+        assert_eq!((messages.latency_p50_us, messages.latency_max_us), (50.2, 100.4));
+        assert_eq!(messages.acknowledged.unwrap().ack_p99_us, 198.1);
+        assert_eq!(messages.broker_cpu_us_per_delivery, Some(250.0));
+        assert_eq!((messages.broker_cpu_cores, messages.own_cpu_cores), (Some(0.5), Some(0.1)));
+        let line = record.line();
+        for field in
+            ["\"schema\":1,", "\"qos\":1,", "\"lost\":1,", "\"latency_p50_us\":50.2,", "\"behind\":7,"]
+        {
+            assert!(line.contains(field), "{field} in {line}");
+        }
     }
 
     #[test]
@@ -232,24 +246,33 @@ own CPU                  10 % of a core
         let nothing = Outcome { delivered: 0, broker_resident: None, own_cpu_nanos: None, ..outcome() };
         assert!(!nothing.text().contains("broker CPU"));
         let args = Args::parse_from(["pantala-load"]);
-        assert!(!nothing.json(&args).contains("NaN") && !nothing.json(&args).contains("inf"));
+        let line = nothing.record(&args).line();
+        assert!(!line.contains("per_delivery") && !line.contains("null"), "{line}");
     }
 
     #[test]
     fn an_idle_connection_has_its_share_of_memory_and_time() {
         let idle = IdleOutcome {
             connections: 1_000,
+            opening_seconds: 0.5,
+            opening_cpu_nanos: Some(40_000_000),
             seconds: 10.0,
             resident_before: Some(5_000_000),
             resident_after: Some(6_500_000),
             cpu_nanos: Some(20_000_000),
         };
-        let expected =
-            "{\"idle\":1000,\"seconds\":10.000,\"bytes_per_connection\":1500,\"broker_cpu_percent\":0.200}\n";
-        assert_eq!(idle.json(), expected);
-        let expected = "1000 idle connections for 10 s\nbroker memory          1500 bytes for each\nbroker CPU             0.20 % of a core\n";
+        let figures = idle.figures();
+        assert_eq!((figures.bytes_per_connection, figures.broker_cpu_percent), (Some(1_500.0), Some(0.2)));
+        assert_eq!(figures.broker_cpu_us_per_connection, Some(40.0));
+        let expected = "\
+1000 idle connections for 10 s
+opened                 2000 /s
+broker CPU             40.0 us for each to open
+broker memory          1500 bytes for each
+broker CPU             0.20 % of a core
+";
         assert_eq!(idle.text(), expected);
-        let unknown = IdleOutcome { resident_before: None, ..idle };
-        assert_eq!(unknown.json(), "{\"idle\":1000,\"seconds\":10.000}\n");
+        let unknown = IdleOutcome { resident_before: None, cpu_nanos: None, opening_cpu_nanos: None, ..idle };
+        assert_eq!(unknown.text(), "1000 idle connections for 10 s\nopened                 2000 /s\n");
     }
 }

@@ -6,6 +6,7 @@ use crate::clock::{Clock, nanos, seconds};
 use crate::flow::Flow;
 use crate::proc;
 use crate::progress::Progress;
+use crate::record::{Sample, micros};
 use crate::report::Outcome;
 use crate::schedule::Schedule;
 use pantala::types::QoS;
@@ -19,6 +20,7 @@ const OUTPUT_MAX: usize = 256 << 10;
 /// With less time than this until the next message, the loop does not sleep: waking up would take as long.
 const SPIN_NANOS: u64 = 200_000;
 const SLEEP_NANOS: u64 = 50_000_000;
+const SAMPLE_NANOS: u64 = 1_000_000_000;
 
 /// A run's connections and where it stands.
 struct Run<'a> {
@@ -42,6 +44,10 @@ struct Run<'a> {
     /// The count of events when it last changed, and when that was.
     last: (u64, u64),
     next_ping: u64,
+    samples: Vec<Sample>,
+    /// When the next sample is due, and what had been counted at the last one.
+    next_sample: u64,
+    sampled: Measured,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +117,9 @@ impl<'a> Run<'a> {
             ended: Measured::NONE,
             last: (0, 0),
             next_ping: 0,
+            samples: Vec::new(),
+            next_sample: u64::MAX,
+            sampled: Measured::NONE,
         })
     }
 
@@ -123,6 +132,9 @@ impl<'a> Run<'a> {
         loop {
             let now = self.clock.nanos();
             self.step(now);
+            if now >= self.next_sample {
+                self.sample(now);
+            }
             if self.phase == Phase::Over {
                 return Ok(());
             }
@@ -159,6 +171,7 @@ impl<'a> Run<'a> {
             match self.phase {
                 Phase::WarmingUp if now >= nanos(self.args.warmup) => {
                     self.begun = Measured::take(self, now);
+                    (self.sampled, self.next_sample) = (self.begun, now + SAMPLE_NANOS);
                     self.flow.latencies.reset();
                     self.flow.acknowledgements.reset();
                     self.set_quotas();
@@ -166,6 +179,7 @@ impl<'a> Run<'a> {
                 }
                 Phase::Measuring if self.all_is_published(now, quiet) => {
                     self.ended = Measured::take(self, now);
+                    self.next_sample = u64::MAX;
                     self.last.1 = now;
                     self.phase = Phase::Draining;
                 }
@@ -182,6 +196,18 @@ impl<'a> Run<'a> {
                 _ => return,
             }
         }
+    }
+
+    /// Notes what came of the last second.
+    fn sample(&mut self, now: u64) {
+        let (before, at) = (self.sampled, Measured::take(self, now));
+        (self.sampled, self.next_sample) = (at, self.next_sample.max(now) + SAMPLE_NANOS);
+        self.samples.push(Sample {
+            at_s: seconds(now - self.begun.at),
+            published: at.published - before.published,
+            delivered: at.delivered - before.delivered,
+            broker_cpu_us: proc::between(before.broker_cpu, at.broker_cpu).map(micros),
+        });
     }
 
     /// Deals the messages that are asked for to the publishers.
@@ -313,6 +339,7 @@ impl<'a> Run<'a> {
             broker_cpu_nanos: proc::between(begun.broker_cpu, ended.broker_cpu),
             broker_resident: self.args.pid.and_then(|pid| proc::resident(pid).ok()),
             own_cpu_nanos: proc::between(begun.own_cpu, ended.own_cpu),
+            samples: self.samples,
         }
     }
 }

@@ -5,12 +5,12 @@ use super::places::{CONNECTIONS_MAX, Place, Places, SHARE_MAX};
 use super::stall::Stalling;
 use super::{HttpListener, Site};
 use crate::transport::settings::{CertificateName, ListenerSettings};
+use crate::transport::tls::HelloReader;
 use crate::transport::{Gate, HEADER_BYTES_MAX, Header, Peer, Seat, read_proxy_header};
 use crate::types::any_contains;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::server::Acceptor;
 use std::io;
 use std::net::{IpAddr, TcpListener as Listener};
 use std::rc::Rc;
@@ -127,7 +127,7 @@ impl Connection<'_> {
         let stream = timeout(limit, async {
             // Never closed.
             let _turn = self.handshakes.acquire().await;
-            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            let hello = LazyConfigAcceptor::new(HelloReader::default(), stream).await?;
             let config = acceptor.config(&hello.client_hello());
             hello.into_stream(config).await
         });

@@ -14,4 +14,5 @@ pub use acceptor::Acceptor;
 pub use error::{Fault, Found, TlsError, Wanted};
 pub use name::{client_name, client_subject};
 pub use rustls::Error;
+pub use rustls::server::Acceptor as HelloReader;
 pub use session::{Opened, RECORD_BYTES_MAX, Session};
