@@ -2,12 +2,14 @@
 //!
 //! One thread runs everything, so that publishers know what subscribers have: `run` is its loop and `client` a connection;
 //! `flow` knows all messages, `window` and `schedule` say what may be sent, `shape` and `stamp` what it looks like, `check`
-//! what went wrong, `proc` what the broker used meanwhile.
+//! what went wrong, `proc` what the broker used meanwhile. `report` tells people what came of it and `record` machines;
+//! `compare` starts brokers and runs them next to each other.
 
 mod args;
 mod check;
 mod client;
 mod clock;
+mod compare;
 mod flow;
 mod group;
 mod idle;
@@ -26,6 +28,7 @@ mod window;
 
 use args::Args;
 use clap::Parser;
+use compare::{CanonicalArgs, CompareArgs};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::ffi::OsString;
@@ -38,12 +41,24 @@ const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    if words.get(1).is_some_and(|word| word == "scenarios") {
-        print!("{}", scenario::list());
-        return ExitCode::SUCCESS;
-    }
-    let outcome = scenario::expand(words, descriptors()).map_err(|error| error.to_string());
-    match outcome.and_then(|words| measure(&Args::parse_from(words))) {
+    raise_descriptors();
+    let rest = || std::iter::once(OsString::from("pantala-load")).chain(words.iter().skip(2).cloned());
+    let outcome = match words.get(1).and_then(|word| word.to_str()) {
+        Some("scenarios") => {
+            print!("{}", scenario::list());
+            Ok(true)
+        }
+        Some("compare") => {
+            compare::compare(&CompareArgs::parse_from(rest())).map_err(|error| error.to_string())
+        }
+        Some("canonical") => {
+            compare::canonical(&CanonicalArgs::parse_from(rest())).map_err(|error| error.to_string())
+        }
+        _ => scenario::expand(words, descriptors())
+            .map_err(|error| error.to_string())
+            .and_then(|words| measure(&Args::parse_from(words))),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FAULTS),
         Err(message) => {
@@ -51,6 +66,13 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Takes as many descriptors as there may be.
+fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // What was there before goes on to hold if this fails.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// How many files the process may open; where there is no bound, more than it ever does.
@@ -74,7 +96,7 @@ fn measure(args: &Args) -> Result<bool, String> {
     Ok(!outcome.faults.any())
 }
 
-/// Takes the processor and the descriptors that the run needs.
+/// Takes the processor that the run needs, and looks whether there is a broker's process to look at.
 fn prepare(args: &Args) -> Result<(), String> {
     if let Some(cpu) = args.cpu {
         let mut set = CpuSet::new();
@@ -84,8 +106,5 @@ fn prepare(args: &Args) -> Result<(), String> {
     if let Some(pid) = args.pid {
         proc::cpu_nanos(pid).map_err(|error| format!("cannot look at process {pid}: {error}"))?;
     }
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // What was there before goes on to hold if this fails.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     Ok(())
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests bound how long they wait")]
 
 mod brokers;
+mod compare;
 mod faults;
 mod proxy;
 mod support;
