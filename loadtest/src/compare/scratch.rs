@@ -1,5 +1,10 @@
 //! What must be gone at the end, however it comes: the broker that runs, and its folder.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "an interruption has to wait for a broker that is just starting"
+)]
+
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
