@@ -1,7 +1,9 @@
 //! What a listener lets in besides, and whom it keeps out: UNIX sockets, load balancers, networks, numbers.
 
 use crate::support::{Broker, Connect, Raw, connack, publish, until};
+use ppp::v2::{Builder, Command, Protocol, Version};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 
@@ -54,6 +56,49 @@ fn a_trusted_balancer_says_for_whom_it_connects_and_nobody_else_does() {
     forged.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 1000 1883\r\n");
     forged.expect_closed();
     Raw::open(broker.beside).connect("plain");
+}
+
+/// A header of version 2 of a balancer that has checked this certificate's common name, or says that it has not.
+fn with_certificate(name: &str, checked: bool) -> Vec<u8> {
+    let (ssl, common_name, with_certificate) = (0x20u8, 0x22, 3);
+    let addresses: (SocketAddr, SocketAddr) =
+        ("192.0.2.7:1000".parse().expect("one"), "198.51.100.1:1883".parse().expect("one"));
+    let mut value = vec![with_certificate, 0, 0, 0, u8::from(!checked), common_name];
+    value.extend(u16::try_from(name.len()).expect("short").to_be_bytes());
+    value.extend(name.as_bytes());
+    let header = Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses);
+    header.write_tlv(ssl, &value[..]).and_then(Builder::build).expect("a header")
+}
+
+#[test]
+fn a_balancer_that_has_checked_a_certificate_says_who_its_client_is() {
+    let broker =
+        Broker::with_listener("proxy_protocol_from = [\"127.0.0.1\"]\nusername_from_cert = \"cn\"\n");
+    let behind = |header: &[u8], id: &str| {
+        let mut raw = broker.raw();
+        raw.send(&[header, &Connect { username: Some("forged"), ..Connect::new(id) }.bytes()].concat());
+        raw.expect(&connack(false, 0));
+    };
+    behind(&with_certificate("device-7", true), "checked");
+    until("it is who the certificate says", || {
+        broker.log().contains("user=\"device-7\" client_id=\"checked\"")
+    });
+    behind(&with_certificate("device-8", false), "unchecked");
+    until("it is there", || broker.log().contains("client_id=\"unchecked\""));
+    assert!(!broker.log().contains("device-8"), "{}", broker.log());
+}
+
+#[test]
+fn a_balancer_that_looks_after_its_own_health_comes_as_itself() {
+    let broker = Broker::with_listener("proxy_protocol_from = [\"127.0.0.1\"]\n");
+    let local = Builder::new(Version::Two as u8 | Command::Local as u8, 0).build().expect("a header");
+    for header in [b"PROXY UNKNOWN\r\n".to_vec(), local] {
+        let mut raw = broker.raw();
+        let own = raw.0.local_addr().expect("it is connected");
+        raw.send(&header);
+        raw.connect("health");
+        until("it is named", || broker.log().contains(&format!("peer={own}")));
+    }
 }
 
 #[test]

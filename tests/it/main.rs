@@ -20,6 +20,7 @@ mod rumqttc;
 mod rumqttc_v5;
 mod sessions;
 mod shards;
+mod sockets;
 mod store;
 mod support;
 mod tls;
