@@ -32,7 +32,8 @@ use std::time::Duration;
     // What a scenario says, later options say differently.
     args_override_self = true,
     override_usage = "pantala-load [run [SCENARIO]] [OPTIONS]\n       pantala-load scenarios\n       \
-         pantala-load compare BROKER BROKER... [--run 'SCENARIO [OPTIONS]']...\n       pantala-load canonical",
+         pantala-load compare BROKER BROKER... [--run 'SCENARIO [OPTIONS]']...\n       \
+         pantala-load canonical\n       pantala-load report FILE... [--output FILE]",
     // Its short form is that of --mqtt, as in mosquitto_pub.
     disable_version_flag = true,
     arg = Arg::new("version").long("version").action(ArgAction::Version).help("Print version"),

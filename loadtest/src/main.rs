@@ -3,7 +3,7 @@
 //! One thread runs everything, so that publishers know what subscribers have: `run` is its loop and `client` a connection;
 //! `flow` knows all messages, `window` and `schedule` say what may be sent, `shape` and `stamp` what it looks like, `check`
 //! what went wrong, `proc` what the broker used meanwhile. `report` tells people what came of it and `record` machines;
-//! `compare` starts brokers and runs them next to each other.
+//! `compare` starts brokers and runs them next to each other, and `page` shows records to people.
 
 mod args;
 mod check;
@@ -13,6 +13,7 @@ mod compare;
 mod flow;
 mod group;
 mod idle;
+mod page;
 mod proc;
 mod progress;
 mod record;
@@ -29,6 +30,7 @@ mod window;
 use args::Args;
 use clap::Parser;
 use compare::{CanonicalArgs, CompareArgs};
+use page::PageArgs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::ffi::OsString;
@@ -53,6 +55,9 @@ fn main() -> ExitCode {
         }
         Some("canonical") => {
             compare::canonical(&CanonicalArgs::parse_from(rest())).map_err(|error| error.to_string())
+        }
+        Some("report") => {
+            page::report(&PageArgs::parse_from(rest())).map(|()| true).map_err(|error| error.to_string())
         }
         _ => scenario::expand(words, descriptors())
             .map_err(|error| error.to_string())

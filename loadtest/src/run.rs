@@ -179,6 +179,9 @@ impl<'a> Run<'a> {
                 }
                 Phase::Measuring if self.all_is_published(now, quiet) => {
                     self.ended = Measured::take(self, now);
+                    if now - self.sampled.at > SAMPLE_NANOS / 2 {
+                        self.sample(now);
+                    }
                     self.next_sample = u64::MAX;
                     self.last.1 = now;
                     self.phase = Phase::Draining;

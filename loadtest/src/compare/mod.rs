@@ -9,6 +9,7 @@ mod table;
 
 pub(crate) use self::canonical::canonical;
 pub(crate) use self::options::{CanonicalArgs, CompareArgs};
+pub(crate) use self::table::{Figure, Spread};
 
 use self::broker::{BrokerError, Known, Running};
 use self::options::Common;
@@ -56,7 +57,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<bool, CompareError> {
     println!("{}", about(&args.common));
     for words in &args.runs {
         let runs = around(&args.common, &brokers, words)?;
-        println!("\n**{words}**\n\n{}", table::table(&names, &runs));
+        print!("\n**{words}**\n\n{}", table::table(&names, &runs));
         // A broker that is along for the ride need not be able to do everything.
         well &= runs[0]
             .iter()

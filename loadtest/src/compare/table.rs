@@ -4,18 +4,18 @@ use crate::record::{Idle, Messages, Record};
 use std::fmt::Write;
 
 /// A figure of one run; none where it was not measured.
-pub(super) type Figure = fn(&Record) -> Option<f64>;
+pub(crate) type Figure = fn(&Record) -> Option<f64>;
 
 /// The smallest, the median and the largest of some figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    pub(super) least: f64,
-    pub(super) median: f64,
-    pub(super) most: f64,
+pub(crate) struct Spread {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
 }
 
 impl Spread {
-    pub(super) fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Option<Self> {
         let mut all: Vec<f64> = figures.filter(|figure| figure.is_finite()).collect();
         all.sort_by(f64::total_cmp);
         let middle = all.len() / 2;
@@ -25,7 +25,7 @@ impl Spread {
     }
 
     /// Of a broker's runs.
-    pub(super) fn over(runs: &[Record], figure: Figure) -> Option<Self> {
+    pub(crate) fn over(runs: &[Record], figure: Figure) -> Option<Self> {
         Self::of(runs.iter().filter_map(figure))
     }
 
