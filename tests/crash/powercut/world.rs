@@ -125,9 +125,11 @@ impl World {
     /// Starts the broker on its folder. One that does not come up again is a violation, and the end of this world.
     fn start(&mut self) {
         let (config, log) = (self.folder.path().join("pantala.toml"), self.folder.path().join("log"));
+        // A queue that is full drops what was acknowledged, and over many lives that of the sleeper would be.
         let settings = format!(
             "[store]\npath = {:?}\ndurability = \"{}\"\nreserve_bytes = 8_388_608\nsegment_bytes = 1_048_576\n\
              checkpoint_bytes = 1_048_576\n[session]\nqueue_memory_bytes = 4_096\n\
+             queue_messages_max = 10_000_000\nqueue_bytes_max = 10_000_000_000\n\
              [[listener]]\nurl = \"tcp://127.0.0.1:0\"\n",
             self.data().display().to_string(),
             self.durability
