@@ -12,7 +12,7 @@ use crate::shard::{
 use crate::store::NoStore;
 use crate::transport::settings::Framing;
 use crate::transport::tls::{Acceptor, TlsError};
-use crate::transport::{self, Address, Gate, ListenError, ListenerSettings};
+use crate::transport::{self, Address, Gate, Identity, IdentityError, ListenError, ListenerSettings};
 use crate::types::{Features, HashSeed, Limits, Now, SHARDS_MAX, ShardId, Span};
 use crossbeam_channel::{Receiver, bounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
@@ -48,6 +48,8 @@ pub struct Settings {
     pub sys_interval: Option<Span>,
     /// Where sessions and retained messages are kept; `None` keeps them until the broker stops.
     pub store: Option<StorePlan>,
+    /// Whom the process becomes once it listens, if somebody else.
+    pub identity: Option<Identity>,
 }
 
 /// Why a broker does not start.
@@ -71,6 +73,9 @@ pub enum StartError {
     /// The thread that serves HTTP could not be made.
     #[error("cannot serve HTTP: {0}")]
     Control(io::Error),
+    /// The process cannot become whom it is to be.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// Files that say who may come in cannot be used.
     #[error("{0}")]
     Access(#[from] Faults),
@@ -163,6 +168,10 @@ impl Broker {
         machine::raise_limits();
         machine::check()?;
         let Sockets { listening, mut by_shard, http } = listen(settings.listeners, count)?;
+        if let Some(identity) = &settings.identity {
+            // What is opened from here on, it has to be able to open again.
+            identity.assume()?;
+        }
         let (seed, secret) = (seed()?, Secret(random()?));
         let policy = Arc::new(Policy::load(&settings.access, 1, secret.clone(), seed)?);
         let boxes: Vec<_> = (0..count).map(|_| mailbox()).collect::<Result<_, _>>()?;

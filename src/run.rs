@@ -4,10 +4,12 @@ use crate::Failure;
 use crate::cli;
 use pantala::access::Policy;
 use pantala::broker::{Broker, Listening, Settings, StartError};
-use pantala::config::{Config, CoreList, Durability, ListenUrl, Listener, LogFormat, LogLevel, Store};
+use pantala::config::{
+    Config, CoreList, Durability, ListenUrl, Listener, LogFormat, LogLevel, Process, Store,
+};
 use pantala::shard::StorePlan;
 use pantala::store::{Options, SyncMode};
-use pantala::transport::{Address, ListenerSettings};
+use pantala::transport::{Address, Identity, ListenerSettings};
 use rustix::fs::Mode;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -106,6 +108,7 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
             addresses.map_err(|error| Failure::running(format_args!("cannot listen on {url}: {error}")))?;
         listeners.extend(addresses.into_iter().map(|address| (Address::Net(address), settings.clone())));
     }
+    let identity = identity(config)?;
     Ok(Settings {
         listeners,
         cores: config.cores.placement(allowed),
@@ -113,11 +116,19 @@ fn settings(config: &Config, allowed: &CoreList) -> Result<Settings, Failure> {
         features: config.features.clone(),
         access: config.access.clone(),
         sys_interval: config.sys_interval,
-        store: if config.store.is_kept() { Some(store(config)?) } else { None },
+        store: if config.store.is_kept() { Some(store(config, identity.as_ref())?) } else { None },
+        identity,
     })
 }
 
-fn store(config: &Config) -> Result<StorePlan, Failure> {
+/// Whom the process is to become.
+fn identity(config: &Config) -> Result<Option<Identity>, Failure> {
+    let Process { user, group } = &config.process;
+    let found = user.as_deref().map(|user| Identity::find(user, group.as_deref())).transpose();
+    found.map_err(Failure::running)
+}
+
+fn store(config: &Config, identity: Option<&Identity>) -> Result<StorePlan, Failure> {
     let store = &config.store;
     let path = folder_of(store)?;
     if store.path.is_none() {
@@ -126,6 +137,10 @@ fn store(config: &Config) -> Result<StorePlan, Failure> {
             let path = path.display();
             Failure::running(format_args!("store {path}: {error}; name another with --data DIR"))
         })?;
+    }
+    if let Some(identity) = identity {
+        let made = identity.make_folder(&path);
+        made.map_err(|error| Failure::running(format_args!("store {}: {error}", path.display())))?;
     }
     // What clients say is for nobody else to read, in whichever file the store puts it.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);

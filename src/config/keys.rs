@@ -54,6 +54,14 @@ pub(super) fn read(name: &str, text: &str, allowed: &CoreList, config: &mut Conf
         section.choice("format", &LogFormat::ALL, &mut config.log.format);
         section.finish();
     });
+    top.table("process", |mut section| {
+        section.text("user", "a user's name or number", &mut config.process.user);
+        section.text("group", "a group's name or number", &mut config.process.group);
+        if section.has("group") {
+            section.require("user", "a user's name or number, whose group is to be this one");
+        }
+        section.finish();
+    });
     top.finish();
     document.into_mistakes()
 }

@@ -47,6 +47,8 @@ pub struct Config {
     pub sys_interval: Option<Span>,
     /// What is logged and how.
     pub log: Log,
+    /// What the process is once it listens.
+    pub process: Process,
 }
 
 impl Default for Config {
@@ -60,6 +62,7 @@ impl Default for Config {
             access: AccessSettings::default(),
             sys_interval: Some(Span::from_secs(10)),
             log: Log::default(),
+            process: Process::default(),
         }
     }
 }
@@ -126,6 +129,15 @@ impl Durability {
     /// Every kind with its name.
     pub const ALL: [(&'static str, Self); 3] =
         [("fsync", Self::Fsync), ("os", Self::Os), ("none", Self::None)];
+}
+
+/// `[process]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Whom it becomes, by name or number; `None`: it stays who it is.
+    pub user: Option<Box<str>>,
+    /// The group, by name or number; `None`: the user's own.
+    pub group: Option<Box<str>>,
 }
 
 /// `[log]`

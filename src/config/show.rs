@@ -2,7 +2,7 @@
 
 use super::keys::{BALANCE, EXCEEDED, OVERFLOW};
 use super::raw::grouped;
-use super::{Config, Durability, LogFormat, LogLevel, Store};
+use super::{Config, Durability, LogFormat, LogLevel, Process, Store};
 use crate::sasl::Verifier;
 use crate::types::{Features, Limits, Span};
 use std::fmt::{self, Display, Formatter};
@@ -10,7 +10,7 @@ use std::fmt::{self, Display, Formatter};
 impl Display for Config {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         // Taken apart in full, so that a new setting does not compile until it is shown.
-        let Self { listeners, cores, store, limits, features, access, sys_interval, log } = self;
+        let Self { listeners, cores, store, limits, features, access, sys_interval, log, process } = self;
         for listener in listeners {
             writeln!(f, "{listener}")?;
         }
@@ -28,8 +28,21 @@ impl Display for Config {
         number(f, "interval_s", sys_interval.map_or(0, Span::as_secs))?;
         writeln!(f, "\n[log]")?;
         writeln!(f, "level = \"{}\"", word(&LogLevel::ALL, log.level))?;
-        writeln!(f, "format = \"{}\"", word(&LogFormat::ALL, log.format))
+        writeln!(f, "format = \"{}\"", word(&LogFormat::ALL, log.format))?;
+        show_process(f, process)
     }
+}
+
+fn show_process(f: &mut Formatter<'_>, Process { user, group }: &Process) -> fmt::Result {
+    if user.is_some() || group.is_some() {
+        writeln!(f, "\n[process]")?;
+    }
+    for (key, value) in [("user", user), ("group", group)] {
+        if let Some(value) = value {
+            writeln!(f, "{key} = {value:?}")?;
+        }
+    }
+    Ok(())
 }
 
 fn show_store(f: &mut Formatter<'_>, store: &Store) -> fmt::Result {

@@ -47,6 +47,15 @@ fn every_key_of_default_toml_has_a_sentence_above_it() {
 }
 
 #[test]
+fn whom_the_process_becomes_is_shown_where_it_is_set() {
+    let text = "[process]\nuser = \"pantala\"\ngroup = \"4711\"\n";
+    let config = settings(text);
+    assert_eq!(config.process.user.as_deref(), Some("pantala"));
+    assert!(config.to_string().ends_with(text), "{config}");
+    assert!(!Config::default().to_string().contains("[process]"));
+}
+
+#[test]
 fn settings_are_shown_as_the_file_that_sets_them() {
     // Every key away from its default, each number its own: a key that went to a wrong field would show.
     let text = r#"
@@ -237,7 +246,7 @@ interval_s = 1.5
 [logs]
 level = "info"
 "#,
-        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, user, auth, acl, logins, sys, log
+        r#"p.toml:1:1: colour: unknown key; known here: listener, cores, store, session, limits, mqtt, user, auth, acl, logins, sys, log, process
 p.toml:2:1: listener.cert: missing, expected cert = "FILE"
 p.toml:2:1: listener.key: missing, expected key = "FILE"
 p.toml:4:1: listener.backlogs: unknown key; did you mean backlog?

@@ -4,6 +4,7 @@
 
 mod channel;
 mod gate;
+mod identity;
 mod listen;
 mod output;
 mod peer;
@@ -13,6 +14,7 @@ pub mod tls;
 
 pub use channel::{CIPHER_BYTES, Channel, Ending, Received};
 pub use gate::{Gate, Seat};
+pub use identity::{Identity, IdentityError};
 pub use listen::{Address, ListenError, open, remove};
 pub use output::{Output, Pool, Written};
 pub use peer::Peer;

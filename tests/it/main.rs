@@ -10,6 +10,7 @@ mod clients;
 mod conformance;
 mod hold;
 mod http;
+mod identity;
 mod listeners;
 mod mosquitto;
 mod process;

@@ -60,6 +60,7 @@ impl Pantala {
             access: AccessSettings::default(),
             sys_interval: None,
             store: None,
+            identity: None,
         });
         let broker = broker.expect("the broker starts");
         let [address, web, tls, secure_web] =
