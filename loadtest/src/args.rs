@@ -110,6 +110,11 @@ pub(crate) struct Args {
     /// each and its CPU time.
     #[arg(long, value_name = "CONNECTIONS", conflicts_with_all = ["publishers", "subscribers", "rate", "messages"])]
     pub(crate) idle: Option<u32>,
+    /// Retained messages: has so many retained, one to a topic, and lets every subscriber ask for all of them at once. With
+    /// --pid it measures what each costs the broker.
+    #[arg(long, value_name = "MESSAGES", conflicts_with_all = ["idle", "publishers", "topics", "rate", "messages"],
+        value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) retained: Option<u32>,
     /// Idle connections subscribe to nothing; otherwise each subscribes to a topic of its own.
     #[arg(long, requires = "idle", default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) bare: bool,

@@ -114,10 +114,6 @@ impl Client {
         Ok(Self { id, socket, tls, web, rest, output, sent: 0, receive_maximum, keep_alive_s })
     }
 
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
     /// Bytes that wait to be sent.
     pub(crate) fn backlog(&self) -> usize {
         self.output.len() + self.tls.as_ref().map_or(0, |tls| tls.backlog())
@@ -190,6 +186,12 @@ impl Client {
             self.sent = 0;
         }
         Ok(())
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

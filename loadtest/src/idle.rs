@@ -24,7 +24,7 @@ pub(crate) fn idle(args: &Args, count: u32) -> Result<IdleOutcome, Failure> {
     for number in 0..count {
         args.await_turn(number, opening);
         let client = open(args, terms.as_ref(), number, count)?;
-        epoll::add(&set, client.as_fd(), epoll::EventData::new_u64(u64::from(number)), epoll::EventFlags::IN)
+        epoll::add(&set, &client, epoll::EventData::new_u64(u64::from(number)), epoll::EventFlags::IN)
             .map_err(|error| Failure::Socket(client.id.clone(), error))?;
         clients.push(client);
     }

@@ -18,6 +18,7 @@ mod proc;
 mod progress;
 mod record;
 mod report;
+mod retained;
 mod run;
 mod scenario;
 mod schedule;
@@ -92,6 +93,11 @@ fn measure(args: &Args) -> Result<bool, String> {
         let outcome = idle::idle(args, count).map_err(|failure| failure.to_string())?;
         print!("{}", if args.json { outcome.record(args).line() } else { outcome.text() });
         return Ok(true);
+    }
+    if let Some(topics) = args.retained {
+        let outcome = retained::retained(args, topics).map_err(|failure| failure.to_string())?;
+        print!("{}", if args.json { outcome.record(args).line() } else { outcome.text() });
+        return Ok(outcome.is_well());
     }
     if args.publishers == 0 {
         return Err("at least one publisher is needed; --idle opens connections that do nothing".to_owned());

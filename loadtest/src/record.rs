@@ -23,6 +23,9 @@
 //! | `idle` | idle connections that were opened |
 //! | `opening_s`, `broker_cpu_us_per_connection` | how long that took, and the broker's CPU time for each |
 //! | `bytes_per_connection`, `broker_cpu_percent` | its memory for each, and its CPU time while they were idle |
+//! | `retained`, `replayed` | messages that were retained, and those that came to subscribers of all of them |
+//! | `stored_per_s`, `replayed_per_s` | how fast that was |
+//! | `broker_cpu_us_per_stored`, `broker_cpu_us_per_replayed`, `bytes_per_retained` | what each cost the broker |
 
 use crate::args::Args;
 use crate::clock::unix_seconds;
@@ -51,6 +54,8 @@ pub(crate) struct Record {
     pub(crate) messages: Option<Messages>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub(crate) idle: Option<Idle>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub(crate) retained: Option<Retained>,
 }
 
 /// What was asked for.
@@ -138,6 +143,24 @@ pub(crate) struct Idle {
     pub(crate) broker_cpu_percent: Option<f64>,
 }
 
+/// What came of retained messages.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Retained {
+    pub(crate) retained: u32,
+    pub(crate) replayed: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) stray: u64,
+    pub(crate) stored_per_s: f64,
+    pub(crate) replayed_per_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) broker_cpu_us_per_stored: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) broker_cpu_us_per_replayed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes_per_retained: Option<f64>,
+}
+
 impl Messages {
     /// What was lost, repeated, out of order, not acknowledged or stray.
     pub(crate) fn faults(&self) -> u64 {
@@ -145,7 +168,19 @@ impl Messages {
     }
 }
 
+impl Retained {
+    fn faults(&self) -> u64 {
+        self.lost + self.duplicated + self.stray
+    }
+}
+
 impl Record {
+    /// What was lost, repeated, out of order, not acknowledged or stray, of whatever kind the run was.
+    pub(crate) fn faults(&self) -> u64 {
+        self.messages.as_ref().map_or(0, Messages::faults)
+            + self.retained.as_ref().map_or(0, Retained::faults)
+    }
+
     /// A run with these settings that has just ended, without what came of it.
     pub(crate) fn of(args: &Args, seconds: f64) -> Self {
         Self {
@@ -171,9 +206,10 @@ impl Record {
 impl Settings {
     fn of(args: &Args) -> Self {
         let closed = args.rate.is_none() && args.idle.is_none();
+        let none = args.idle.is_some();
         Self {
-            publishers: if args.idle.is_some() { 0 } else { args.publishers },
-            subscribers: if args.idle.is_some() { 0 } else { args.subscribers },
+            publishers: if none { 0 } else { args.publishers },
+            subscribers: if none { 0 } else { args.subscribers },
             topics: args.topics,
             all_topics: args.all_topics,
             share: args.share,

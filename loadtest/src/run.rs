@@ -96,7 +96,7 @@ impl<'a> Run<'a> {
         let events =
             epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         for (index, client) in clients.iter().enumerate() {
-            epoll::add(&set, client.as_fd(), epoll::EventData::new_u64(index as u64), events)
+            epoll::add(&set, client, epoll::EventData::new_u64(index as u64), events)
                 .map_err(|error| Failure::Socket(client.id.clone(), error))?;
         }
         let clock = Clock::start();

@@ -19,7 +19,7 @@ macro_rules! scenarios {
 }
 
 /// Names, and the files.
-const SCENARIOS: [(&str, &str); 28] = scenarios![
+const SCENARIOS: [(&str, &str); 30] = scenarios![
     "fan-out",
     "fan-out-qos1",
     "fan-out-qos2",
@@ -36,6 +36,8 @@ const SCENARIOS: [(&str, &str); 28] = scenarios![
     "large",
     "idle",
     "connect-storm",
+    "retained",
+    "retained-storm",
     "persistent-pairs",
     "websocket-fan-out",
     "websocket-pairs",

@@ -2,7 +2,7 @@
 
 use super::broker::{BrokerError, Known};
 use super::options::{CanonicalArgs, Common};
-use super::table::{self, Figure, Spread, cpu, memory, number, opening, p99};
+use super::table::{self, Figure, Spread, cpu, memory, number, opening, p99, replay, retained_memory};
 use super::{CompareError, about, around};
 use crate::record::Record;
 
@@ -34,7 +34,7 @@ const ROW: Row = Row {
     latency: false,
 };
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 13] = [
     Row {
         title: "QoS 0, 1 to 100, 256 in flight",
         words: "fan-out",
@@ -81,6 +81,22 @@ const ROWS: [Row; 11] = [
         title: "idle subscribed connection",
         words: "idle --duration 1",
         figure: memory,
+        unit: "bytes",
+        places: 0,
+        asked: ("1.0", 1.0),
+        ..ROW
+    },
+    Row {
+        title: "retained, wildcard replay",
+        words: "retained",
+        figure: replay,
+        asked: ("1/5", 1.0 / 5.0),
+        ..ROW
+    },
+    Row {
+        title: "retained message of 64 bytes",
+        words: "retained",
+        figure: retained_memory,
         unit: "bytes",
         places: 0,
         asked: ("1.0", 1.0),
@@ -143,7 +159,7 @@ fn brokers(args: &CanonicalArgs) -> Result<Vec<Known>, CompareError> {
 }
 
 fn faults(runs: &[Record]) -> u64 {
-    runs.iter().filter_map(|record| record.messages.as_ref()).map(crate::record::Messages::faults).sum()
+    runs.iter().map(Record::faults).sum()
 }
 
 /// One row: figures, ratios with their spread, what is asked, and what is not reached.

@@ -17,7 +17,7 @@ use self::scratch::Scratch;
 use crate::args::Args;
 use crate::client::Failure;
 use crate::record::Record;
-use crate::{idle, run, scenario};
+use crate::{idle, retained, run, scenario};
 use clap::Parser;
 use std::ffi::OsString;
 use std::fs::{OpenOptions, create_dir_all};
@@ -59,9 +59,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<bool, CompareError> {
         let runs = around(&args.common, &brokers, words)?;
         print!("\n**{words}**\n\n{}", table::table(&names, &runs));
         // A broker that is along for the ride need not be able to do everything.
-        well &= runs[0]
-            .iter()
-            .all(|record| record.messages.as_ref().is_none_or(|messages| messages.faults() == 0));
+        well &= runs[0].iter().all(|record| record.faults() == 0);
     }
     Ok(well)
 }
@@ -106,9 +104,10 @@ fn one(common: &Common, scratch: &Scratch, broker: &Known, words: &str) -> Resul
     let args = arguments(common, &running, words)?;
     crate::prepare(&args).map_err(CompareError::Processor)?;
     let failed = |failure| CompareError::Run(broker.name.clone(), words.to_owned(), failure);
-    let record = match args.idle {
-        Some(count) => idle::idle(&args, count).map_err(failed)?.record(&args),
-        None => run::run(&args).map_err(failed)?.record(&args),
+    let record = match (args.idle, args.retained) {
+        (Some(count), _) => idle::idle(&args, count).map_err(failed)?.record(&args),
+        (_, Some(topics)) => retained::retained(&args, topics).map_err(failed)?.record(&args),
+        _ => run::run(&args).map_err(failed)?.record(&args),
     };
     Ok(Record { broker: Some(broker.name.clone()), ..record })
 }

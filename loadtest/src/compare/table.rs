@@ -1,6 +1,6 @@
 //! Medians, ratios and their spread, as tables in Markdown.
 
-use crate::record::{Idle, Messages, Record};
+use crate::record::{Idle, Messages, Record, Retained};
 use std::fmt::Write;
 
 /// A figure of one run; none where it was not measured.
@@ -51,11 +51,24 @@ pub(super) fn opening(record: &Record) -> Option<f64> {
     record.idle?.broker_cpu_us_per_connection
 }
 
+/// Microseconds for each retained message that is replayed.
+pub(super) fn replay(record: &Record) -> Option<f64> {
+    Some(1e6 / record.retained?.replayed_per_s)
+}
+
+pub(super) fn retained_memory(record: &Record) -> Option<f64> {
+    record.retained?.bytes_per_retained
+}
+
 /// All brokers in one scenario; the first is what ratios are to.
 pub(super) fn table(names: &[String], runs: &[Vec<Record>]) -> String {
-    match runs.iter().flatten().any(|record| record.idle.is_some()) {
-        true => idle_table(names, runs),
-        false => messages_table(names, runs),
+    let has = |kind: fn(&Record) -> bool| runs.iter().flatten().any(kind);
+    if has(|record| record.retained.is_some()) {
+        retained_table(names, runs)
+    } else if has(|record| record.idle.is_some()) {
+        idle_table(names, runs)
+    } else {
+        messages_table(names, runs)
     }
 }
 
@@ -106,6 +119,31 @@ fn idle_table(names: &[String], runs: &[Vec<Record>]) -> String {
             number(micros.map(|spread| spread.median), 1),
             range(micros, 1),
             number(busy.map(|spread| spread.median), 3),
+        );
+    }
+    out
+}
+
+fn retained_table(names: &[String], runs: &[Vec<Record>]) -> String {
+    let mut out = String::from(
+        "| | replayed/s | (from - to) | CPU us each | stored/s | CPU us each | bytes each | faults |\n|---|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for (name, records) in names.iter().zip(runs) {
+        let of = |get: fn(&Retained) -> Option<f64>| {
+            Spread::of(records.iter().filter_map(|record| get(record.retained.as_ref()?)))
+        };
+        let median = |get| of(get).map(|spread| spread.median);
+        let rate = of(|retained| Some(retained.replayed_per_s));
+        let faults: u64 = records.iter().map(Record::faults).sum();
+        let _ = writeln!(
+            out,
+            "| {name} | {} | {} | {} | {} | {} | {} | {faults} |",
+            number(rate.map(|spread| spread.median), 0),
+            range(rate, 0),
+            number(median(|retained| retained.broker_cpu_us_per_replayed), 3),
+            number(median(|retained| Some(retained.stored_per_s)), 0),
+            number(median(|retained| retained.broker_cpu_us_per_stored), 3),
+            number(median(|retained| retained.bytes_per_retained), 0),
         );
     }
     out

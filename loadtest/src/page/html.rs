@@ -59,8 +59,14 @@ fn colours() -> String {
 
 fn section(out: &mut String, group: &Group) {
     let _ = writeln!(out, "<section>\n<h2>{}</h2>", escape(&group.name));
-    let idle = group.series.iter().any(|series| series.runs.iter().any(|run| run.idle.is_some()));
-    let table = if idle { idle_table(&group.series) } else { messages_table(&group.series) };
+    let has = |kind: fn(&Record) -> bool| group.series.iter().any(|series| series.runs.iter().any(kind));
+    let table = if has(|run| run.retained.is_some()) {
+        retained_table(&group.series)
+    } else if has(|run| run.idle.is_some()) {
+        idle_table(&group.series)
+    } else {
+        messages_table(&group.series)
+    };
     let _ = writeln!(out, "<div class=\"scroll\">{table}</div>\n<div class=\"plots\">");
     let all = &group.series;
     let plots = [
@@ -72,6 +78,14 @@ fn section(out: &mut String, group: &Group) {
             bars(all, "CPU time for each connection", duration, opening),
         ),
         ("Memory of the broker for each connection", bars(all, "memory for each connection", bytes, memory)),
+        (
+            "CPU time of the broker for each replayed message",
+            bars(all, "CPU time for each message", duration, replaying),
+        ),
+        (
+            "Memory of the broker for each message",
+            bars(all, "memory for each message", bytes, retained_memory),
+        ),
     ];
     for (name, plot) in plots {
         if let Some(plot) = plot {
@@ -91,6 +105,33 @@ fn opening(record: &Record) -> Option<f64> {
 
 fn memory(record: &Record) -> Option<f64> {
     record.idle?.bytes_per_connection
+}
+
+fn replaying(record: &Record) -> Option<f64> {
+    record.retained?.broker_cpu_us_per_replayed
+}
+
+fn retained_memory(record: &Record) -> Option<f64> {
+    record.retained?.bytes_per_retained
+}
+
+fn retained_table(all: &[Series]) -> String {
+    let mut out = head(&["broker", "runs", "stored/s", "replayed/s", "CPU each", "memory each", "wrong"]);
+    for (number, series) in all.iter().enumerate() {
+        let of =
+            |get: fn(&Record) -> Option<f64>| Spread::over(&series.runs, get).map(|spread| spread.median);
+        let cells = [
+            series.runs.len().to_string(),
+            shown(of(|record| Some(record.retained?.stored_per_s)), short),
+            shown(of(|record| Some(record.retained?.replayed_per_s)), short),
+            shown(of(replaying), duration),
+            shown(of(retained_memory), bytes),
+        ];
+        row(&mut out, number, &series.name, &cells);
+        let wrong: u64 = series.runs.iter().map(Record::faults).sum();
+        let _ = writeln!(out, "<td>{wrong}</td></tr>");
+    }
+    out + "</tbody></table>"
 }
 
 fn bytes(count: f64) -> String {

@@ -43,6 +43,13 @@ fn scenario(record: &Record) -> String {
     if let Some(idle) = record.idle {
         return format!("{}{tenth}: {} connections", name.unwrap_or_else(|| "idle".to_owned()), idle.idle);
     }
+    if let Some(retained) = record.retained {
+        let name = name.unwrap_or_else(|| "retained".to_owned());
+        return format!(
+            "{name}: {} messages, QoS {}, {} bytes",
+            retained.retained, settings.qos, settings.payload
+        );
+    }
     let shape = format!("{} to {}", settings.publishers, settings.subscribers);
     let load = match (settings.rate, settings.inflight) {
         (Some(rate), _) => format!("{rate} messages/s"),

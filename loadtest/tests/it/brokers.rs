@@ -70,6 +70,34 @@ fn keeps_idle_connections(broker: SocketAddr, pid: u32) {
     }
 }
 
+/// What is retained comes to everybody once, and is gone when the run is over.
+fn gives_back_what_is_retained(broker: SocketAddr) {
+    for qos in 0..3 {
+        for version in ["3.1.1", "5"] {
+            let arguments =
+                format!("run retained --retained 500 -s 3 -q {qos} -V {version} --payload 20 --inflight 100");
+            let result = load(broker, &arguments);
+            assert_eq!(result.exit_code, Some(0), "{}", result.error);
+            let counts =
+                ["retained", "replayed", "lost", "duplicated", "stray"].map(|name| result.number(name));
+            assert_eq!(counts, [500.0, 1_500.0, 0.0, 0.0, 0.0], "QoS {qos}, {version}");
+            assert!(result.number("replayed_per_s") > 0.0 && result.number("stored_per_s") > 0.0);
+        }
+    }
+}
+
+#[test]
+fn pantala_gives_back_what_is_retained() {
+    gives_back_what_is_retained(Pantala::start().address);
+}
+
+#[test]
+fn mosquitto_gives_back_what_is_retained() {
+    if let Some(mosquitto) = Mosquitto::start() {
+        gives_back_what_is_retained(mosquitto.address);
+    }
+}
+
 #[test]
 fn pantala_gets_everything_through() {
     gets_everything_through(Pantala::start().address, "");
