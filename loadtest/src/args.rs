@@ -118,6 +118,14 @@ pub(crate) struct Args {
     /// Idle connections subscribe to nothing; otherwise each subscribes to a topic of its own.
     #[arg(long, requires = "idle", default_missing_value = "true", default_value_t = false, num_args = 0..=1, require_equals = true, value_name = "BOOL", hide_default_value = true, hide_possible_values = true)]
     pub(crate) bare: bool,
+    /// Filters that others subscribe to before the run and that match none of its topics, 10,000 of each client.
+    #[arg(long, value_name = "FILTERS", default_value_t = 0, conflicts_with_all = ["idle", "retained"],
+        value_parser = clap::value_parser!(u32).range(..=100_000_000))]
+    pub(crate) ballast: u32,
+    /// Further subscribers to each topic that never read. What a broker does with them is its own business: the run says what
+    /// it costs the others.
+    #[arg(long, value_name = "SUBSCRIBERS", default_value_t = 0, conflicts_with_all = ["idle", "retained"])]
+    pub(crate) slow: u16,
     /// Keep alive of all connections, in seconds; 0 turns it off.
     #[arg(long, default_value_t = 60)]
     pub(crate) keep_alive: u16,

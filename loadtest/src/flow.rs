@@ -102,6 +102,11 @@ impl Flow {
         }
     }
 
+    /// All topics.
+    pub(crate) fn topics(&self) -> Vec<String> {
+        self.shapes.iter().map(|shape| shape.topic().to_owned()).collect()
+    }
+
     /// What a connection subscribes to.
     pub(crate) fn filter(&self, connection: usize) -> Option<&str> {
         let subscriber = self.subscribers.get(connection.checked_sub(self.publishers.len())?)?;

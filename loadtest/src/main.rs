@@ -6,6 +6,7 @@
 //! `compare` starts brokers and runs them next to each other, and `page` shows records to people.
 
 mod args;
+mod bystanders;
 mod check;
 mod client;
 mod clock;

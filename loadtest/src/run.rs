@@ -1,6 +1,7 @@
 //! The loop: publish, write, wait, read. One thread, one epoll set.
 
 use crate::args::Args;
+use crate::bystanders::bystanders;
 use crate::client::{Client, Failure, Hello};
 use crate::clock::{Clock, nanos, seconds};
 use crate::flow::Flow;
@@ -44,6 +45,8 @@ struct Run<'a> {
     /// The count of events when it last changed, and when that was.
     last: (u64, u64),
     next_ping: u64,
+    /// Others that are connected meanwhile.
+    _bystanders: Vec<Client>,
     samples: Vec<Sample>,
     /// When the next sample is due, and what had been counted at the last one.
     next_sample: u64,
@@ -76,6 +79,7 @@ impl<'a> Run<'a> {
         let flow = Flow::new(args, &format!("pantala-load/{}", std::process::id()));
         let set =
             epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Failure::Socket("epoll".into(), e))?;
+        let bystanders = bystanders(args, &flow.topics())?;
         let (mut clients, terms, opening) = (Vec::new(), args.terms()?, Clock::start());
         for number in 0..args.connections() {
             args.await_turn(number, opening);
@@ -117,6 +121,7 @@ impl<'a> Run<'a> {
             ended: Measured::NONE,
             last: (0, 0),
             next_ping: 0,
+            _bystanders: bystanders,
             samples: Vec::new(),
             next_sample: u64::MAX,
             sampled: Measured::NONE,

@@ -19,7 +19,7 @@ macro_rules! scenarios {
 }
 
 /// Names, and the files.
-const SCENARIOS: [(&str, &str); 30] = scenarios![
+const SCENARIOS: [(&str, &str); 32] = scenarios![
     "fan-out",
     "fan-out-qos1",
     "fan-out-qos2",
@@ -36,6 +36,8 @@ const SCENARIOS: [(&str, &str); 30] = scenarios![
     "large",
     "idle",
     "connect-storm",
+    "wide-trie",
+    "slow-consumer",
     "retained",
     "retained-storm",
     "persistent-pairs",

@@ -67,6 +67,10 @@ impl Shape {
         }
     }
 
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// Appends a message. `packet_id` is ignored with QoS 0.
     pub(crate) fn append(&self, packet_id: u16, stamp: Stamp, out: &mut Vec<u8>) {
         let start = out.len();

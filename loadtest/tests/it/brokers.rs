@@ -70,6 +70,26 @@ fn keeps_idle_connections(broker: SocketAddr, pid: u32) {
     }
 }
 
+/// Others have many filters, or do not read: those who are measured get everything.
+fn serves_beside_bystanders(broker: SocketAddr) {
+    let arguments = format!("run wide-trie --ballast 20500 --inflight 50 {SHORT}");
+    load(broker, &arguments).is_well(MESSAGES);
+    let arguments = format!("run slow-consumer --rate 5000 {SHORT}");
+    load(broker, &arguments).is_well(10 * MESSAGES);
+}
+
+#[test]
+fn pantala_serves_beside_bystanders() {
+    serves_beside_bystanders(Pantala::start().address);
+}
+
+#[test]
+fn mosquitto_serves_beside_bystanders() {
+    if let Some(mosquitto) = Mosquitto::start() {
+        serves_beside_bystanders(mosquitto.address);
+    }
+}
+
 /// What is retained comes to everybody once, and is gone when the run is over.
 fn gives_back_what_is_retained(broker: SocketAddr) {
     for qos in 0..3 {
